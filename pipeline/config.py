@@ -1,0 +1,214 @@
+"""The area file: what is made, from what, how (`science`), and where and with what means (`runtime`).
+
+Unknown keys are refused. A change in `science` changes the digest and with it the days
+that must be made again; a change in `runtime` never changes a pixel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import ConfigurationError
+from pipeline.grid import Grid
+from pipeline.sensors import Product, builtin_products
+from pipeline.vocabulary import BANDS
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GridPart(_Part):
+    """The grid of the area."""
+
+    crs: str = Field(description="projected CRS in metres: EPSG:n or WKT")
+    bounds: tuple[float, float, float, float] = Field(description="west, south, east, north [m]; grown to whole coarse cells")
+    resolution: float = Field(default=30.0, gt=0, description="edge of a fine pixel [m]")
+    scale: int = Field(default=8, ge=2, le=64, description="fine pixels along the edge of a coarse cell")
+    anchor: tuple[float, float] = Field(default=(15.0, 15.0), description="a corner of the lattice of coarse cells [m]")
+
+    def build(self) -> Grid:
+        return Grid.from_bounds(self.crs, self.bounds, self.resolution, self.scale, self.anchor)
+
+
+class SourcePart(_Part):
+    """One collection of one catalog."""
+
+    collection: str = Field(description="STAC collection id")
+    catalog: str = Field(default="default", description="name of a catalog in runtime.catalogs")
+    product: str | None = Field(default=None, description="name of the product; found from the collection when left out")
+
+
+class MaskPart(_Part):
+    """From QA to mask."""
+
+    dilate: float = Field(default=90.0, ge=0, description="cloud and shadow are grown by this [m]")
+    reflectance: tuple[float, float] = Field(default=(-0.05, 1.6), description="values outside are not observations")
+
+
+class RestorationPart(_Part):
+    """How the coarse series is filled and smoothed."""
+
+    window: int = Field(default=32, ge=1, description="days before and after that may be used")
+    tau: float = Field(default=4.0, gt=0, description="e-folding time of the weights [days]")
+
+
+class MethodPart(_Part):
+    """The fusion method and its options, which the method's own model checks."""
+
+    name: str = "residual"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class SciencePart(_Part):
+    """Everything that changes a pixel."""
+
+    grid: GridPart
+    start: date = Field(description="first day of the cube; index 0 of its time axis")
+    bands: tuple[str, ...] = Field(default=BANDS, min_length=1, description="STAC common names")
+    fine: tuple[SourcePart, ...] = Field(min_length=1, description="fine sources")
+    coarse: tuple[SourcePart, ...] = Field(min_length=1, description="coarse sources")
+    products: dict[str, Product] = Field(default_factory=dict, description="products of your own, or in place of built-in ones")
+    mask: MaskPart = MaskPart()
+    restoration: RestorationPart = RestorationPart()
+    method: MethodPart = MethodPart()
+    withhold: tuple[date, ...] = Field(default=(), description="days whose fine scenes are withheld from everything")
+    block: int = Field(default=512, ge=64, description="edge of a block = chunk of the store, fine pixels")
+
+    @model_validator(mode="after")
+    def _block_holds_whole_cells(self) -> SciencePart:
+        if self.block % self.grid.scale:
+            raise ValueError(f"block {self.block} is not a multiple of grid.scale {self.grid.scale}")
+        return self
+
+
+class CatalogPart(_Part):
+    """Where a catalog is."""
+
+    url: str = Field(description="STAC API, or path or URL of a static catalog.json")
+    sign: Literal["none", "planetary-computer"] = Field(default="none", description="how hrefs are signed when they are opened")
+    allow: tuple[str, ...] = Field(
+        default=(), description="hosts of assets that may be read; the catalog's own host and the sign provider's always may"
+    )
+
+
+class ComputePart(_Part):
+    """The Dask cluster."""
+
+    scheduler: str | None = Field(default=None, description="address of a running scheduler; a local cluster otherwise")
+    workers: int = Field(default=2, ge=1, description="worker processes of the local cluster")
+    torch_threads: int = Field(default=1, ge=1, description="torch threads of a worker; fixed, so that results are equal")
+    memory_limit: str = Field(default="4GiB", description="memory of a worker")
+    gpu: Literal["auto", "never", "require"] = Field(default="auto", description="use GPU workers (resource GPU)")
+    days_per_task: int = Field(default=16, ge=1, description="days of one block made in one task")
+
+
+class PrefectPart(_Part):
+    """Prefect."""
+
+    api_url: str | None = Field(default=None, description="PREFECT_API_URL; an embedded server otherwise")
+    retries: int = Field(default=3, ge=0, description="retries of network steps")
+
+
+class RuntimePart(_Part):
+    """Everything that changes no pixel."""
+
+    root: Path = Field(default=Path("."), description="folder of stores and products; relative to the area file")
+    catalogs: dict[str, CatalogPart] = Field(default_factory=dict)
+    compute: ComputePart = ComputePart()
+    prefect: PrefectPart = PrefectPart()
+    read_threads: int = Field(default=4, ge=1, description="scenes read at the same time")
+    attempts: int = Field(default=3, ge=1, description="a scene that cannot be read is tried in so many runs")
+    quicklooks: bool = True
+
+
+class Area(_Part):
+    """One published cube."""
+
+    version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="lower-case letters, digits, - and _")
+    title: str = ""
+    science: SciencePart
+    runtime: RuntimePart = RuntimePart()
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _known_version(cls, value: Any) -> Any:
+        if value != 1:
+            raise ValueError(f"version {value!r}: this landfuse reads version 1")
+        return value
+
+    @property
+    def grid(self) -> Grid:
+        return self.science.grid.build()
+
+    @property
+    def products(self) -> dict[str, Product]:
+        """Built-in products and those the area declares."""
+        return {**builtin_products(), **self.science.products}
+
+    @property
+    def observations_path(self) -> Path:
+        """The working store."""
+        return self.runtime.root / "work" / "observations.zarr"
+
+    @property
+    def cube_path(self) -> Path:
+        """The published cube."""
+        return self.runtime.root / "fused.zarr"
+
+    @property
+    def science_digest(self) -> str:
+        """SHA-256 of everything that changes a pixel and of nothing else, as hexadecimal digits."""
+        text = json.dumps(self.science.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_area(path: Path | str) -> Area:
+    """Read and check an area file.
+
+    Parameters
+    ----------
+    path : Path or str
+        A YAML file. ``runtime.root`` and the paths of catalogs are taken relative to its folder.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is missing, is not YAML, or a key or value is wrong; every problem is named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigurationError(f"no area file at {path}", "make one with: landfuse init " + str(path))
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path} holds {type(document).__name__}, expected a mapping with version, name, science, runtime")
+    try:
+        area = Area.model_validate(document)
+    except ValidationError as error:
+        problems = "\n".join(
+            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} (found {problem['input']!r})"
+            for problem in error.errors(include_url=False)
+        )
+        raise ConfigurationError(f"{path} is not a valid area file:\n{problems}", "every key is described in docs/area-file.md") from None
+    return anchored(area, path.resolve().parent)
+
+
+def anchored(area: Area, folder: Path) -> Area:
+    """The area with ``runtime.root`` and the paths of static catalogs made absolute, relative to `folder`."""
+    catalogs = {
+        name: part if "://" in part.url else part.model_copy(update={"url": str((folder / part.url).resolve())})
+        for name, part in area.runtime.catalogs.items()
+    }
+    runtime = area.runtime.model_copy(update={"root": (folder / area.runtime.root).resolve(), "catalogs": catalogs})
+    return area.model_copy(update={"runtime": runtime})

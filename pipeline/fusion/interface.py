@@ -1,0 +1,140 @@
+"""What goes into a fusion method and what comes out. Importing this module imports no torch.
+
+A method never sees the fine observation of the day it predicts: `days` must leave it
+out. The caller keeps what was observed and blends the prediction into the gaps, and
+gets an honest error of every method from every clear pixel for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class FusionInput:
+    """The observations of one block with its halo, cut off at the edge of the area.
+
+    Parameters
+    ----------
+    fine : Tensor, (K, B, y, x) float32
+        Clear fine reflectance (0–1), one image per day, NaN = not observed.
+    fine_days : tuple of int, (K,)
+        Day numbers, increasing.
+    fine_std : Tensor, (K, B) float32
+        1 σ of one fine value.
+    coarse : Tensor, (T, B, Y, X) float32
+        Restored coarse reflectance of consecutive days, in fine radiometry; NaN = nothing known.
+    coarse_std : Tensor, (T, B, Y, X) float32
+        1 σ of the restored values.
+    coarse_days : tuple of int, (T,)
+        Day numbers, consecutive.
+    scale : int
+        Fine pixels along the edge of a coarse cell: ``y = Y · scale``.
+    resolution : float
+        Edge of a fine pixel [m].
+    origin : tuple of int
+        (row, column) of the first coarse cell on the lattice of the CRS.
+    layers : mapping
+        Optional extra layers (y, x) by name.
+    """
+
+    fine: torch.Tensor
+    fine_days: tuple[int, ...]
+    fine_std: torch.Tensor
+    coarse: torch.Tensor
+    coarse_std: torch.Tensor
+    coarse_days: tuple[int, ...]
+    scale: int
+    resolution: float
+    origin: tuple[int, int] = (0, 0)
+    layers: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DayPrediction:
+    """One predicted day.
+
+    Parameters
+    ----------
+    day : int
+        Day number.
+    mean : Tensor, (B, y, x) float32
+        Reflectance; NaN where nothing can be said.
+    std : Tensor, (B, y, x) float32
+        1 σ of the error against the true surface reflectance.
+    source : Tensor, (y, x) uint8
+        `Provenance` codes: FUSED_TWO_SIDED, FUSED_ONE_SIDED, EXTRAPOLATED, CLIMATOLOGY or MISSING.
+    """
+
+    day: int
+    mean: torch.Tensor
+    std: torch.Tensor
+    source: torch.Tensor
+
+
+class Method(Protocol):
+    """A fusion method. Instances are built as ``Class(options)`` and hold no state of their own."""
+
+    def __init__(self, options: Any) -> None: ...
+
+    def estimate(self, samples: Sequence[FusionInput]) -> dict[str, Any]:
+        """Learn what the method needs to know of an area: a JSON-ready mapping, ``{}`` when nothing."""
+
+    def prepare(self, block: FusionInput, parameters: Mapping[str, Any], device: torch.device) -> Any:
+        """All work on the references of a block, once for all targets."""
+
+    def days(self, state: Any, targets: Sequence[int]) -> Iterator[DayPrediction]:
+        """Predict the target days one after the other.
+
+        A day depends on `parameters` and on observations inside the method's support of
+        that day only, never on which other targets are asked for nor on what else is in `block`.
+        """
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """What can be known of a method without importing torch.
+
+    Parameters
+    ----------
+    name, title, source : str
+        Registry name, one line, and the paper or equation it implements.
+    target : str
+        ``"module:Class"``, imported when the method is used.
+    options : type of BaseModel
+        Its options; unknown keys are refused. It offers ``halo()`` [m] and
+        ``support()`` (days before, days after).
+    needs : frozenset of str
+        Out of ``references``, ``coarse``, ``training``.
+    control : bool
+        One of the six controls every score stands beside.
+    """
+
+    name: str
+    title: str
+    source: str
+    target: str
+    options: type[MethodOptions]
+    needs: frozenset[str] = frozenset({"references", "coarse"})
+    control: bool = False
+
+
+class MethodOptions(BaseModel):
+    """Base of every method's options."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+
+    def halo(self) -> float:
+        """Metres around a pixel that its prediction looks at."""
+        return 0.0
+
+    def support(self) -> tuple[int, int]:
+        """Days before and after a target that its prediction looks at."""
+        return 64, 64
