@@ -72,6 +72,7 @@ class SciencePart(_Part):
 
     grid: GridPart
     start: date = Field(description="first day of the cube; index 0 of its time axis")
+    end: date | None = Field(default=None, description="last day that is made; left out, the day before the run")
     bands: tuple[str, ...] = Field(default=BANDS, min_length=1, description="STAC common names")
     fine: tuple[SourcePart, ...] = Field(min_length=1, description="fine sources")
     coarse: tuple[SourcePart, ...] = Field(min_length=1, description="coarse sources")
@@ -155,18 +156,13 @@ class Area(_Part):
         return {**builtin_products(), **self.science.products}
 
     @property
-    def observations_path(self) -> Path:
-        """The working store."""
-        return self.runtime.root / "work" / "observations.zarr"
-
-    @property
     def cube_path(self) -> Path:
         """The published cube."""
         return self.runtime.root / "fused.zarr"
 
     @property
     def science_digest(self) -> str:
-        """SHA-256 of everything that changes a pixel and of nothing else, as hexadecimal digits."""
+        """SHA-256 of the science part, as hexadecimal digits: what a citation names."""
         text = json.dumps(self.science.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 import numpy as np
 from pyproj import CRS, Transformer
@@ -246,6 +247,12 @@ class Grid:
         bottom = math.ceil((self.north - south) / self.resolution)
         return Window(top, left, bottom - top, right - left).clipped(self.height, self.width)
 
+    def project_bounds(self, bounds: tuple[float, float, float, float], crs: str) -> tuple[float, float, float, float]:
+        """Bounds given in another CRS as a box (west, south, east, north) [m] around them in this one."""
+        if crs == self.crs:
+            return bounds
+        return _transformer(crs, self.crs).transform_bounds(*bounds, densify_pts=21)
+
     def block_shape(self, size: int) -> tuple[int, int]:
         """(rows, columns) of the array of blocks of `size` fine pixels."""
         if size % self.scale:
@@ -259,6 +266,11 @@ class Grid:
             for col in range(cols):
                 whole = Window(row * size, col * size, size, size)
                 yield Block(row, col, whole.clipped(self.height, self.width))
+
+
+@cache
+def _transformer(source: str, target: str) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def halo_cells(metres: float, resolution: float, scale: int) -> int:

@@ -78,6 +78,12 @@ class Scene:
         """What makes this processing of this acquisition itself: equal identities hold equal pixels."""
         return f"{self.product}/{self.acquisition}/{self.id}/{self.stamp}"
 
+    @property
+    def raster_bounds(self) -> tuple[float, float, float, float]:
+        """(west, south, east, north) of the raster in its own CRS."""
+        a, _, west, _, e, north = self.transform
+        return west, north + e * self.shape[0], west + a * self.shape[1], north
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; `from_dict` is its inverse."""
         record = asdict(self)

@@ -1,0 +1,84 @@
+"""What a worker must know to make days of a block: small values, no arrays, no secrets. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.grid import Block, Grid
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of a run share.
+
+    Parameters
+    ----------
+    observations, staging : str
+        Paths of the working store and of the staging cube.
+    grid : Grid
+        The grid of the area.
+    bands : tuple of str
+        STAC common names.
+    method : str
+        Registry name of the fusion method.
+    options, parameters : mapping
+        Options of the method, and what it learnt about the area (JSON-ready).
+    restoration : mapping
+        ``window`` [days], ``tau`` [days], and what was learnt: ``gain`` and ``offset`` per band.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    threads : int
+        Torch threads, fixed so that any number of workers gives the same bits.
+    """
+
+    observations: str
+    staging: str
+    grid: Grid
+    bands: tuple[str, ...]
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    restoration: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """One block, and the days to make of it.
+
+    Parameters
+    ----------
+    block : Block
+    days : tuple of int
+        Day numbers, increasing.
+    slots : tuple of int
+        Index of each day on the time axis of the staging cube.
+    """
+
+    block: Block
+    days: tuple[int, ...]
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DayCount:
+    """What one task saw of one day: pixels per provenance, and the error of the prediction on clear pixels it was not shown."""
+
+    day: int
+    provenance: tuple[int, ...]
+    checked: int
+    squared_error: float
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What became of a task. Travels to the driver instead of pixels."""
+
+    block: tuple[int, int]
+    counts: tuple[DayCount, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+    days: tuple[int, ...] = ()
