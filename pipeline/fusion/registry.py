@@ -1,0 +1,114 @@
+"""The methods by name: what can be known of them without importing torch, and how one is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.errors import ConfigurationError
+from pipeline.fusion.interface import Method, MethodSpec
+from pipeline.fusion.options import ControlOptions, HarmonicOptions, ResidualOptions
+
+ENTRY_POINTS = "landfuse.methods"
+"""Group of entry points of methods that others write: each names a `MethodSpec`."""
+
+_FINE = frozenset({"references"})
+_COARSE = frozenset({"coarse"})
+_CONTROLS = "pipeline.fusion.controls"
+
+_BUILT_IN = (
+    MethodSpec(
+        name="residual",
+        title="residuals against the lifted coarse, smoothed in time per pixel, added back to the coarse of the day",
+        source="Gaussian process with a level and an Ornstein–Uhlenbeck term (Rasmussen & Williams 2006, eq. 2.25–2.26)",
+        target="pipeline.fusion.residual:Residual",
+        options=ResidualOptions,
+    ),
+    MethodSpec("nearest", "the nearest clear observation", "control", f"{_CONTROLS}:Nearest", ControlOptions, _FINE, True),
+    MethodSpec("linear", "linear in time between clear observations", "control", f"{_CONTROLS}:Linear", ControlOptions, _FINE, True),
+    MethodSpec("harmonic", "annual harmonics, shrunk to the mean", "control", f"{_CONTROLS}:Harmonic", HarmonicOptions, _FINE, True),
+    MethodSpec("coarse", "the lifted restored coarse", "control", f"{_CONTROLS}:Coarse", ControlOptions, _COARSE, True),
+    MethodSpec(
+        "delta", "nearest clear observation + lifted coarse change", "control", f"{_CONTROLS}:Delta", ControlOptions, control=True
+    ),
+    MethodSpec(
+        "delta2", "delta from both sides, weighted linearly in time", "control", f"{_CONTROLS}:Delta2", ControlOptions, control=True
+    ),
+)
+
+
+@cache
+def specs() -> dict[str, MethodSpec]:
+    """All methods by name: the built-in ones, then those of installed packages.
+
+    Raises
+    ------
+    ConfigurationError
+        If an entry point cannot be loaded, is no `MethodSpec`, or takes a name that is already taken.
+    """
+    found = {spec.name: spec for spec in _BUILT_IN}
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            spec = point.load()
+        except Exception as error:
+            raise ConfigurationError(
+                f"method {point.name!r} of entry point {point.value!r} cannot be loaded: {error}", "mend or uninstall that package"
+            ) from error
+        if not isinstance(spec, MethodSpec):
+            raise ConfigurationError(f"entry point {point.value!r} is a {type(spec).__name__}, expected a MethodSpec")
+        if spec.name in found:
+            raise ConfigurationError(f"method {spec.name!r} of entry point {point.value!r} already exists", "give it another name")
+        found[spec.name] = spec
+    return found
+
+
+def spec_of(name: str) -> MethodSpec:
+    """The spec of a method.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no method of that name.
+    """
+    known = specs()
+    if name not in known:
+        raise ConfigurationError(f"no method {name!r}", f"known methods: {', '.join(known)}")
+    return known[name]
+
+
+def options_of(name: str, options: Mapping[str, Any]) -> Any:
+    """The checked options of a method.
+
+    Raises
+    ------
+    ConfigurationError
+        If the method is unknown, or a key or value is wrong; the allowed keys are listed.
+    """
+    spec = spec_of(name)
+    try:
+        return spec.options.model_validate(dict(options))
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'options'}: {problem['msg']} (found {problem['input']!r})"
+            for problem in error.errors(include_url=False)
+        )
+        allowed = ", ".join(f"{key} ({field.description})" for key, field in spec.options.model_fields.items()) or "none"
+        raise ConfigurationError(f"options of method {name!r}: {problems}", f"allowed keys: {allowed}") from None
+
+
+def build(name: str, options: Mapping[str, Any]) -> Method:
+    """Build a method; this imports torch.
+
+    Raises
+    ------
+    ConfigurationError
+        As `options_of`.
+    """
+    checked = options_of(name, options)
+    module, _, attribute = spec_of(name).target.partition(":")
+    return getattr(import_module(module), attribute)(checked)

@@ -1,0 +1,1 @@
+"""Operators on rasters: area mean, lift, masked spatial means, blend. Tensors only."""

@@ -1,0 +1,1 @@
+"""Restoration of the coarse series: gaps filled, sensor bias removed. Tensors only."""
