@@ -4,6 +4,6 @@ Knowledge is data: `products.yaml` beside this file holds the built-in products,
 area file may declare more of the same form. Nothing here reads pixels or catalogs.
 """
 
-from pipeline.sensors.product import Band, Layer, Product, Support, builtin_products
+from pipeline.sensors.product import Band, BitField, Layer, Product, Support, builtin_products
 
-__all__ = ["Band", "Layer", "Product", "Support", "builtin_products"]
+__all__ = ["Band", "BitField", "Layer", "Product", "Support", "builtin_products"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipeline.vocabulary import Reason
 
 
 class _Strict(BaseModel):
@@ -27,13 +29,33 @@ class Band(_Strict):
     quality_inflate: tuple[int, ...] = Field(default=(), description="values of quality_asset that enlarge the variance")
 
 
+class BitField(_Strict):
+    """Adjacent bits of a QA layer read as one number."""
+
+    first: int = Field(ge=0, le=31, description="lowest bit")
+    width: int = Field(ge=1, le=16, description="number of bits")
+    values: tuple[int, ...] = Field(min_length=1, description="numbers that set the reason")
+
+
 class Layer(_Strict):
-    """One QA layer. Either bits (name of a Reason → bit numbers) or whole values (name of a Reason → values)."""
+    """One QA layer: single bits, bit fields or whole values that set a Reason. Any of them is enough."""
 
     asset: str
     bits: dict[str, tuple[int, ...]] = Field(default_factory=dict, description="Reason → bits, any of which sets it")
+    fields: dict[str, tuple[BitField, ...]] = Field(default_factory=dict, description="Reason → numbers in adjacent bits that set it")
     values: dict[str, tuple[int, ...]] = Field(default_factory=dict, description="Reason → values that set it")
     required: bool = Field(default=True, description="a scene without this layer is not used")
+    platforms: tuple[str, ...] = Field(default=(), description="platforms whose scenes have this layer; all when empty")
+
+    @field_validator("bits", "fields", "values", mode="before")
+    @classmethod
+    def _known_reasons(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        unknown = [name for name in value if str(name).upper() not in Reason.__members__]
+        if unknown:
+            raise ValueError(f"unknown reasons {unknown}; expected some of {', '.join(name.lower() for name in Reason.__members__)}")
+        return {str(name).upper(): entry for name, entry in value.items()}
 
 
 class Support(_Strict):
@@ -54,15 +76,24 @@ class Product(_Strict):
     layers: tuple[Layer, ...] = ()
     day: Literal["acquisition", "id", "datetime"] = Field(
         default="acquisition",
-        description="acquisition: solar day of the instant; id: the AYYYYDDD of the id; datetime: the calendar date of datetime or start_datetime",
+        description=(
+            "acquisition: solar day of the instant; id: the AYYYYDDD of the id; datetime: the calendar date of datetime or start_datetime"
+        ),
     )
     support: Support = Support()
     id_pattern: str | None = Field(
         default=None,
         description="regular expression with named groups of: sensor, path, row, date (YYYYMMDD), doy (YYYYDDD), tile, stamp, category",
     )
+    platforms: dict[str, str] = Field(
+        default_factory=dict, description="the id's sensor → platform; goes before what the item says, which some archives left empty"
+    )
     std: float = Field(default=0.01, gt=0, description="1 σ of one value, reflectance")
     footprint: float = Field(default=0.0, ge=0, description="effective footprint after gridding [m]; 0 = the pixel")
+
+    def layers_of(self, platform: str) -> tuple[Layer, ...]:
+        """The QA layers that scenes of `platform` have."""
+        return tuple(layer for layer in self.layers if not layer.platforms or platform in layer.platforms)
 
 
 @cache
