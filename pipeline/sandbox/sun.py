@@ -1,0 +1,71 @@
+"""Where the sun stands, and how reflectance depends on the directions of sun and view."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+
+
+def sun_position(day: date, latitude: float, hour: float) -> tuple[float, float]:
+    """Zenith and azimuth (clockwise from north) of the sun [degrees].
+
+    Parameters
+    ----------
+    day : date
+    latitude : float
+        Degrees.
+    hour : float
+        Local solar time [h].
+    """
+    number = day.timetuple().tm_yday
+    declination = np.deg2rad(-23.44) * np.cos(2 * np.pi * (number + 10) / 365.25)
+    angle = np.deg2rad((hour - 12) * 15)
+    phi = np.deg2rad(latitude)
+    cosine = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(angle)
+    zenith = float(np.arccos(np.clip(cosine, -1, 1)))
+    azimuth = np.arctan2(-np.cos(declination) * np.sin(angle), np.sin(declination) * np.cos(phi) - np.cos(declination) * np.sin(phi) * np.cos(angle))
+    return float(np.rad2deg(zenith)), float(np.rad2deg(azimuth) % 360)
+
+
+def kernels(sun_zenith: float, view_zenith: float, relative_azimuth: float) -> tuple[float, float]:
+    """RossThick and LiSparse-reciprocal kernels (Lucht, Schaaf, Strahler 2000, eqs. 38–44; b/r = 1, h/b = 2).
+
+    Parameters
+    ----------
+    sun_zenith, view_zenith, relative_azimuth : float
+        Degrees; relative azimuth 0 = backscatter (sun behind the sensor).
+    """
+    s, v, phi = (np.deg2rad(angle) for angle in (sun_zenith, view_zenith, relative_azimuth))
+    cos_phase = np.cos(s) * np.cos(v) + np.sin(s) * np.sin(v) * np.cos(phi)
+    phase = np.arccos(np.clip(cos_phase, -1, 1))
+    volume = ((np.pi / 2 - phase) * cos_phase + np.sin(phase)) / (np.cos(s) + np.cos(v)) - np.pi / 4
+
+    distance2 = np.tan(s) ** 2 + np.tan(v) ** 2 - 2 * np.tan(s) * np.tan(v) * np.cos(phi)
+    secants = 1 / np.cos(s) + 1 / np.cos(v)
+    overlap_cos = 2 * np.sqrt(max(distance2, 0) + (np.tan(s) * np.tan(v) * np.sin(phi)) ** 2) / secants
+    t = np.arccos(np.clip(overlap_cos, -1, 1))
+    overlap = (t - np.sin(t) * np.cos(t)) * secants / np.pi
+    geometric = overlap - secants + 0.5 * (1 + cos_phase) / (np.cos(s) * np.cos(v))
+    return float(volume), float(geometric)
+
+
+_VOLUME = np.array([0.48, 0.44, 0.34, 0.50, 0.34, 0.24], dtype=np.float32)
+_GEOMETRIC = np.array([0.10, 0.13, 0.135, 0.105, 0.13, 0.145], dtype=np.float32)
+
+
+def anisotropy(
+    vegetation: npt.NDArray[np.float32], sun_zenith: float, view_zenith: float, relative_azimuth: float, reference_zenith: float
+) -> npt.NDArray[np.float32]:
+    """Reflectance in one geometry over reflectance at nadir with the sun at `reference_zenith`: (6, y, x).
+
+    Vegetation (0–1) scatters more in the volume, bare ground casts relatively more shadow. The
+    ratios of the kernel weights are of the order of the MODIS record (Roy et al. 2016, table 5).
+    """
+    volume, geometric = kernels(sun_zenith, view_zenith, relative_azimuth)
+    volume_0, geometric_0 = kernels(reference_zenith, 0.0, 0.0)
+    f_volume = _VOLUME[:, None, None] * (0.45 + 0.75 * vegetation)
+    f_geometric = _GEOMETRIC[:, None, None] * (1.25 - 0.4 * vegetation)
+    ratio = (1 + f_volume * volume + f_geometric * geometric) / (1 + f_volume * volume_0 + f_geometric * geometric_0)
+    return np.asarray(ratio, dtype=np.float32)
