@@ -96,7 +96,11 @@ class CatalogPart(_Part):
     url: str = Field(description="STAC API, or path or URL of a static catalog.json")
     sign: Literal["none", "planetary-computer"] = Field(default="none", description="how hrefs are signed when they are opened")
     allow: tuple[str, ...] = Field(
-        default=(), description="hosts of assets that may be read; the catalog's own host and the sign provider's always may"
+        default=(),
+        description=(
+            "hosts, folders (with a /) and s3://buckets of assets that may be read; "
+            "the catalog's own host or folder and the sign provider's hosts always may"
+        ),
     )
 
 
@@ -201,9 +205,18 @@ def load_area(path: Path | str) -> Area:
 
 
 def anchored(area: Area, folder: Path) -> Area:
-    """The area with ``runtime.root`` and the paths of static catalogs made absolute, relative to `folder`."""
+    """The area with ``runtime.root``, the paths of static catalogs and allowed folders made absolute, relative to `folder`."""
+
+    def absolute(text: str, is_path: bool) -> str:
+        return str((folder / text).resolve()) if is_path else text
+
     catalogs = {
-        name: part if "://" in part.url else part.model_copy(update={"url": str((folder / part.url).resolve())})
+        name: part.model_copy(
+            update={
+                "url": absolute(part.url, "://" not in part.url),
+                "allow": tuple(absolute(entry, "/" in entry and "://" not in entry) for entry in part.allow),
+            }
+        )
         for name, part in area.runtime.catalogs.items()
     }
     runtime = area.runtime.model_copy(update={"root": (folder / area.runtime.root).resolve(), "catalogs": catalogs})

@@ -70,7 +70,7 @@ def allowed_of(catalog: CatalogLike) -> Allowed:
     ----------
     catalog : CatalogPart
         ``url`` is an API, or a URL or path of a static catalog. ``allow`` holds host names, ``s3://bucket``
-        and folders; a relative folder is taken from the folder of a static catalog on disk.
+        and folders (paths with a ``/``).
     """
     hosts, buckets, folders = set(), set(), []
     path = local_path(catalog.url)
@@ -87,8 +87,7 @@ def allowed_of(catalog: CatalogLike) -> Allowed:
         elif "://" in entry and not entry.startswith("file://"):
             hosts.add(_host(entry))
         elif "/" in entry:
-            base = os.path.dirname(path) if path is not None else os.getcwd()
-            folders.append(os.path.realpath(os.path.join(base, local_path(entry) or entry)))
+            folders.append(os.path.realpath(local_path(entry) or entry))
         else:
             hosts.add(entry.lower())
     on_loopback = host in _LOOPBACK
