@@ -1,0 +1,127 @@
+"""Rows of scores as tables for people and machines, and the sentence that says whether a method was worth it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from pipeline.assessment.scoring import Row
+
+_FIGURES = (
+    ("rmse", "RMSE", ".4f"),
+    ("mae", "MAE", ".4f"),
+    ("bias", "bias", "+.4f"),
+    ("cc", "CC", ".3f"),
+    ("sam", "SAM", ".4f"),
+    ("ergas", "ERGAS", ".3f"),
+)
+_TITLES = ("stratum", "image", *(title for _, title, _ in _FIGURES), "pixels", "coverage")
+
+
+def rich_table(rows: Sequence[Row], title: str = "") -> Table:
+    """For the terminal: controls dim, a line between strata, the best RMSE of each stratum bold."""
+    table = Table(title=title or None, title_justify="left")
+    for name in _TITLES:
+        table.add_column(name, justify="left" if name in ("stratum", "image") else "right")
+    best = {stratum: min(_sortable(row.rmse) for row in rows if row.stratum == stratum) for stratum in _strata(rows)}
+    for number, row in enumerate(rows):
+        last = number + 1 < len(rows) and rows[number + 1].stratum != row.stratum
+        style = "bold" if row.rmse == best[row.stratum] else "dim" if row.control else ""
+        table.add_row(*_cells(row), style=style, end_section=last)
+    return table
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table; controls in italics."""
+    lines = [f"| {' | '.join(_TITLES)} |", "|---|---|" + "---:|" * (len(_TITLES) - 2)]
+    for row in rows:
+        stratum, name, *cells = _cells(row)
+        lines.append(f"| {' | '.join([stratum, f'*{name}*' if row.control else name, *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Comma-separated, all figures at full precision; the RMSE of bands in columns ``rmse_1``, ``rmse_2`` …"""
+    records = [_flat(row) for row in rows]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(records[0]) if records else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return buffer.getvalue()
+
+
+def json_text(rows: Sequence[Row]) -> str:
+    """A JSON array of objects; a figure that is not defined is ``null``."""
+    return json.dumps([_nullable(asdict(row)) for row in rows], indent=1) + "\n"
+
+
+def verdict(rows: Sequence[Row], method: str, controls: Sequence[str], stratum: str) -> str:
+    """One sentence: does the method beat every control by RMSE in this stratum, and if not, which control is better.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    method : str
+        Name of the row that is judged.
+    controls : sequence of str
+        Names it is judged by; at least one.
+    stratum : str
+
+    Raises
+    ------
+    ValueError
+        If a row is missing: a verdict without all controls would be none.
+    """
+    errors = {row.name: row.rmse for row in rows if row.stratum == stratum}
+    missing = [name for name in (method, *controls) if name not in errors]
+    if missing or not controls:
+        raise ValueError(
+            f"no rows of {', '.join(missing) or 'any control'} for {stratum}; the rows are of {', '.join(errors) or 'nothing'}"
+        )
+    if any(math.isnan(errors[name]) for name in (method, *controls)):
+        return f"On {stratum} pixels {method} cannot be judged: no pixel is valid in the truth and in every image."
+    best = min(controls, key=lambda name: errors[name])
+    figures = f"RMSE {errors[method]:.4f} against {errors[best]:.4f}"
+    if errors[method] < errors[best]:
+        return f"On {stratum} pixels {method} beats every control: {figures} of {best}, {1 - errors[method] / errors[best]:.1%} less."
+    better = [name for name in controls if errors[name] <= errors[method]]
+    others = f" ({', '.join(better)} are all at least as good)" if len(better) > 1 else ""
+    return f"On {stratum} pixels {method} DOES NOT beat the control {best}: {figures}{others}."
+
+
+def _strata(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.stratum for row in rows))
+
+
+def _cells(row: Row) -> list[str]:
+    figures = [_number(getattr(row, name), form) for name, _, form in _FIGURES]
+    return [row.stratum, row.name, *figures, f"{row.pixels:,}", _number(row.coverage, ".1%")]
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def _sortable(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    record = asdict(row)
+    bands = record.pop("band_rmse")
+    return {**record, **{f"rmse_{number}": value for number, value in enumerate(bands, start=1)}}
+
+
+def _nullable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nullable(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nullable(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
