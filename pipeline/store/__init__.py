@@ -1,1 +1,4 @@
-"""The published cube: its layout, staging, the publish protocol, lock, state and checks. Importing this package imports none of its modules."""
+"""The published cube: layout, staging, publish protocol, lock, state and checks.
+
+Importing the package imports none of its modules: planning needs a few of them only.
+"""

@@ -69,14 +69,8 @@ def members(root: Document) -> dict[str, Document]:
 
 def with_members(root: Document, documents: Mapping[str, Document]) -> Document:
     """`root` with the consolidated metadata of `documents`: replacing this one object shows all of them at once."""
-    return {
-        **root,
-        "consolidated_metadata": {
-            "kind": "inline",
-            "must_understand": False,
-            "metadata": {name: documents[name] for name in sorted(documents)},
-        },
-    }
+    metadata = {name: documents[name] for name in sorted(documents)}
+    return {**root, "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": metadata}}
 
 
 def with_length(document: Document, length: int) -> Document:

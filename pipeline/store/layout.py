@@ -24,33 +24,11 @@ STATE_BLOCKS = 64
 GEOMETRY = "nadir view, sun at 10:10 local solar time of the day"
 
 _REFLECTANCE = "surface_bidirectional_reflectance"
-_STANDARD_NAMES = {
-    **dict.fromkeys(
-        (
-            [
-                "coastal",
-                "blue",
-                "green",
-                "green05",
-                "yellow",
-                "pan",
-                "red",
-                "rededge",
-                "rededge071",
-                "rededge075",
-                "rededge078",
-                "nir",
-                "nir08",
-                "nir09",
-                "cirrus",
-                "swir16",
-                "swir22",
-            ]
-        ),
-        _REFLECTANCE,
-    ),
-    "ndvi": "normalized_difference_vegetation_index",
-}
+_REFLECTIVE = (
+    "coastal", "blue", "green", "green05", "yellow", "pan", "red", "rededge", "rededge071", "rededge075", "rededge078",
+    "nir", "nir08", "nir09", "cirrus", "swir16", "swir22",
+)  # fmt: skip
+_STANDARD_NAMES = {**dict.fromkeys(_REFLECTIVE, _REFLECTANCE), "ndvi": "normalized_difference_vegetation_index"}
 # Predictions may pass a little below zero and bright snow above one; an index is bounded by its definition.
 _VALID = {_REFLECTANCE: (-2000, 16000), "normalized_difference_vegetation_index": (-10000, 10000)}
 

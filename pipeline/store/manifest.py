@@ -16,19 +16,8 @@ from pipeline.store.layout import manifest_key
 from pipeline.store.objects import LocalObjects
 
 PACKAGES = (
-    "landfuse",
-    "numpy",
-    "torch",
-    "xarray",
-    "zarr",
-    "numcodecs",
-    "dask",
-    "distributed",
-    "stackstac",
-    "rasterio",
-    "pyproj",
-    "prefect",
-)
+    "landfuse", "numpy", "torch", "xarray", "zarr", "numcodecs", "dask", "distributed", "stackstac", "rasterio", "pyproj", "prefect",
+)  # fmt: skip
 """Packages whose version can change a pixel or how it is stored."""
 
 _SECRET = re.compile(

@@ -18,10 +18,8 @@ renames over a power cut, and the staged data are made durable before the journa
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,52 +29,20 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.grid import day_from_number, day_number
-from pipeline.store.documents import (
-    Document,
-    Read,
-    changed_chunks,
-    chunk_key,
-    dump,
-    has_time,
-    members,
-    root_document,
-    with_length,
-    with_members,
-)
-from pipeline.store.layout import TIME_CHUNK, journal_key, manifest_key, parse_day
+from pipeline.store.documents import Document, changed_chunks, dump, members, root_document
+from pipeline.store.journal import Journal
+from pipeline.store.layout import journal_key, manifest_key
 from pipeline.store.lock import StoreLock
 from pipeline.store.manifest import manifest_bytes
 from pipeline.store.objects import LocalObjects, Objects
-from pipeline.store.staging import Staged, chunks_present, open_staged
+from pipeline.store.revision import Entry, accepted, next_root, next_state
+from pipeline.store.staging import Staged, open_staged, staged_cells
 from pipeline.store.state import State, state_from
 from pipeline.vocabulary import Maturity
 
 logger = logging.getLogger(__name__)
 
 Recovery = Literal["nothing", "replayed", "dropped"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One block of one day that a run made.
-
-    Parameters
-    ----------
-    day : int
-        Day number.
-    row, col : int
-        Position of the block in the array of blocks.
-    digest : int
-        Of everything that went into it, 1 … 2⁶⁴ − 1.
-    maturity : Maturity
-        Not ``NONE``.
-    """
-
-    day: int
-    row: int
-    col: int
-    digest: int
-    maturity: Maturity
 
 
 @dataclass(frozen=True)
@@ -98,75 +64,6 @@ class PublishResult:
     dropped: tuple[Entry, ...]
     length: int
     generation: int
-
-
-@dataclass(frozen=True)
-class Journal:
-    """The renames of one publication, in order.
-
-    Parameters
-    ----------
-    run : str
-    staging, cube : str
-        Keys of the run's staging folder and of the cube.
-    generation : int
-        Of the cube when all is done.
-    touches : bool
-        Published days are touched.
-    layers : tuple of str
-        Layers of which a chunk is moved.
-    cells : tuple
-        (index in staging, index in the cube, block row, block column).
-    prepared : tuple of str
-        Objects prepared under ``<staging>/next/``, in order; they go where the rest of their key says.
-    after : tuple of str
-        Likewise, once the days are visible.
-    """
-
-    run: str
-    staging: str
-    cube: str
-    generation: int
-    touches: bool
-    layers: tuple[str, ...]
-    cells: tuple[tuple[int, int, int, int], ...]
-    prepared: tuple[str, ...]
-    after: tuple[str, ...]
-
-    @property
-    def root(self) -> str:
-        """Key of the cube's root document."""
-        return f"{self.cube}/zarr.json"
-
-    @property
-    def odd(self) -> str:
-        """Key of the root document that says that days are being replaced."""
-        return f"{self.staging}/odd/zarr.json"
-
-    def waiting(self, key: str) -> str:
-        """Where an object lies until its turn comes."""
-        return f"{self.staging}/next/{key}"
-
-    def renames(self) -> Iterator[tuple[str, str]]:
-        """(source, target) of every step."""
-        if self.touches:
-            yield self.odd, self.root
-        for staged, index, row, col in self.cells:
-            for layer in self.layers:
-                source = f"{self.staging}/{self.cube}/{chunk_key(layer, (staged, row, col))}"
-                yield source, f"{self.cube}/{chunk_key(layer, (index, row, col))}"
-        for key in (*self.prepared, self.root, *self.after):
-            yield self.waiting(key), key
-
-    def to_bytes(self) -> bytes:
-        return json.dumps(vars(self)).encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Journal:
-        document = json.loads(data)
-        for name in ("layers", "prepared", "after"):
-            document[name] = tuple(document[name])
-        return cls(**{**document, "cells": tuple(tuple(cell) for cell in document["cells"])})
 
 
 class Publisher:
@@ -191,7 +88,7 @@ class Publisher:
 
     def accepted(self, entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
         """(kept, dropped): an entry is dropped when the cube holds that block of that day in a better maturity."""
-        return _accepted(self._state(), tuple(entries))
+        return accepted(self._state(), tuple(entries))
 
     def publish(
         self,
@@ -225,7 +122,7 @@ class Publisher:
         with self._held(staged.run_id):
             self._recover()
             state = self._state()
-            kept, dropped = _accepted(state, tuple(entries))
+            kept, dropped = accepted(state, tuple(entries))
             journal = self._prepare(staged, state, kept, extra_objects if kept else (), manifest, method)
             self._check_lock()
             self.objects.settle(source for source, _ in journal.renames())
@@ -333,7 +230,10 @@ class Publisher:
         self.objects.delete(journal.staging)
 
     def _abandon(self, journal: Journal) -> None:
-        """Forget a publication that cannot be finished. New days stay invisible; touched blocks get digest 0, so that plans make them again."""
+        """Forget a publication that cannot be finished.
+
+        New days stay invisible; blocks of published days get digest 0, so that the next plan makes them again.
+        """
         root = self._root()
         documents = members(root)
         length = documents["time"]["shape"][0]
@@ -364,8 +264,8 @@ class Publisher:
         cells = _cells(staged, state, entries)
         length = max(len(state.digest), *(cell[1] + 1 for cell in cells), 0) if cells else len(state.digest)
         generation = root["attributes"]["generation"] + (2 if cells else 0)
-        flats, documents = _next_state(self._read, state, members(root), entries, length, method)
-        new_root = _next_root(root, documents, length, generation)
+        flats, documents = next_state(self._read, state, members(root), entries, length, method)
+        new_root = next_root(root, documents, length, generation)
         prepared = {f"{self._cube}/{key}": data for key, data in flats.items()}
         if manifest is not None:
             prepared = {manifest_key(staged.run_id): manifest_bytes(manifest), **prepared}
@@ -391,19 +291,11 @@ class Publisher:
         return journal
 
 
-def _accepted(state: State, entries: tuple[Entry, ...]) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
-    kept, dropped = [], []
-    for entry in entries:
-        _, maturity = state.at(entry.day)
-        (kept if entry.maturity >= maturity[entry.row, entry.col] else dropped).append(entry)
-    return tuple(kept), tuple(dropped)
-
-
 def _cells(staged: Staged, state: State, entries: tuple[Entry, ...]) -> tuple[tuple[int, int, int, int], ...]:
     """(index in staging, index in the cube, row, column) of every entry, each checked to be staged whole."""
     assert state.start is not None  # a cube without a root document was refused before
     first = day_number(state.start)
-    present = set.intersection(*(chunks_present(staged.path, name) for name in staged.layers)) if entries else set()
+    present = staged_cells(staged.path) if entries else set()
     positions = {day: position for position, day in enumerate(staged.days)}
     cells = []
     for entry in entries:
@@ -414,67 +306,10 @@ def _cells(staged: Staged, state: State, entries: tuple[Entry, ...]) -> tuple[tu
             raise StoreError(f"{where} lies before the start of the cube, {state.start}", "the start of a cube is fixed; make another cube")
         if (positions.get(entry.day), entry.row, entry.col) not in present:
             raise StoreError(f"{where} is not whole in {staged.path}", "publish only what was written with write_block_day")
-        cells.append((positions[entry.day], entry.day - first, entry.row, entry.col))
+        cells.append((int(positions[entry.day]), int(entry.day) - first, int(entry.row), int(entry.col)))
+    if len(set(cells)) < len(cells):
+        raise StoreError("a block of a day is given twice", "give one entry for each block of each day")
     return tuple(cells)
-
-
-def _next_state(
-    read: Read, state: State, found: Mapping[str, Document], entries: tuple[Entry, ...], length: int, method: str
-) -> tuple[dict[str, bytes], dict[str, Document]]:
-    """Chunks of time, maturity, method and state after the entries, and the documents of all members."""
-    assert state.start is not None
-    documents = {name: with_length(document, length) if has_time(document) else document for name, document in found.items()}
-    if not entries:
-        return {}, documents
-    first = day_number(state.start)
-    cells = np.array([(entry.day - first, entry.row, entry.col) for entry in entries])
-    digests = np.array([entry.digest for entry in entries], np.uint64)
-    maturities = np.array([entry.maturity for entry in entries], np.uint8)
-    days = np.unique(cells[:, 0])
-
-    blocks = np.zeros((length, *state.maturity.shape[1:]), np.uint8)
-    blocks[: len(state.maturity)] = state.maturity
-    blocks[tuple(cells.T)] = maturities
-    # 255 stands for blocks without anything, which do not count.
-    least = np.where(blocks[days] == Maturity.NONE, 255, blocks[days]).min(axis=(1, 2))
-
-    documents["method"], code = _with_method(documents["method"], method)
-    chunks: dict[str, bytes] = {}
-    old = len(state.digest)
-    if length > old:
-        # The axis is start + index everywhere, so whole chunks are written ahead of the length that shows them.
-        ahead = np.arange(old // TIME_CHUNK * TIME_CHUNK, -(-length // TIME_CHUNK) * TIME_CHUNK)
-        chunks |= changed_chunks(lambda _: None, "time", documents["time"], ahead[:, None], first + ahead)
-    chunks |= changed_chunks(read, "maturity", documents["maturity"], days[:, None], least)
-    chunks |= changed_chunks(read, "method", documents["method"], days[:, None], np.full(len(days), code))
-    chunks |= changed_chunks(read, "state/digest", documents["state/digest"], cells, digests)
-    chunks |= changed_chunks(read, "state/maturity", documents["state/maturity"], cells, maturities)
-    return chunks, documents
-
-
-def _with_method(document: Document, method: str) -> tuple[Document, int]:
-    """The document of the `method` layer in which `method` has a flag, and that flag."""
-    attributes = document["attributes"]
-    names = attributes["flag_meanings"].split()
-    if not method:
-        return document, 0
-    if not re.fullmatch(r"[A-Za-z0-9_.+@-]{1,64}", method):
-        raise StoreError(f"method {method!r} cannot be a flag meaning", "use letters, digits and _.+@- without blanks")
-    if method not in names:
-        names = [*names, method]
-        attributes = {**attributes, "flag_values": list(range(len(names))), "flag_meanings": " ".join(names)}
-    return {**document, "attributes": attributes}, names.index(method)
-
-
-def _next_root(root: Document, documents: Mapping[str, Document], length: int, generation: int) -> Document:
-    attributes = {**root["attributes"], "generation": generation}
-    if length:
-        start = parse_day(attributes["start"])
-        attributes |= {
-            "time_coverage_start": start.isoformat(),
-            "time_coverage_end": day_from_number(day_number(start) + length - 1).isoformat(),
-        }
-    return with_members({**root, "attributes": attributes}, documents)
 
 
 def _safe_key(key: str, cube: str) -> str:

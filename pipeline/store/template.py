@@ -162,12 +162,12 @@ def _write_layers(path: Path, grid: Grid, bands: Sequence[str], start: date, blo
             "y": (
                 "y",
                 grid.y,
-                {"standard_name": "projection_y_coordinate", "long_name": "northing of pixel centre", "axis": "Y", "units": "m"},
+                {"standard_name": "projection_y_coordinate", "long_name": "northing", "axis": "Y", "units": "m"},
             ),
             "x": (
                 "x",
                 grid.x,
-                {"standard_name": "projection_x_coordinate", "long_name": "easting of pixel centre", "axis": "X", "units": "m"},
+                {"standard_name": "projection_x_coordinate", "long_name": "easting", "axis": "X", "units": "m"},
             ),
             "spatial_ref": ((), np.int32(0), _grid_mapping(grid)),
         },
