@@ -134,7 +134,8 @@ def day_digests(days: np.ndarray, windows: Sequence[Window], inputs: Sequence[In
     """
     in_time, in_space, hashes = _memberships(days, windows, inputs, reach)
     with np.errstate(over="ignore"):
-        return recipe + np.einsum("ts,sn->tn", in_time * hashes[None, :], in_space)
+        sums = recipe + np.einsum("ts,sn->tn", in_time * hashes[None, :], in_space)
+    return np.maximum(sums, 1)  # 0 stands for "never published"
 
 
 def inputs_of(days: np.ndarray, windows: Sequence[Window], inputs: Sequence[Input], reach: Reach) -> np.ndarray:
@@ -213,9 +214,10 @@ def plan_days(
         elif (stale & (ripeness[index] < old)).all():
             plans.append(DayPlan(day, Outcome.UNCHANGED, "published with better maturity than could be made now", (), maturity))
         elif stale.any() or better.any():
-            todo = stale | better
-            why = _why(day, old, old_digests[index], before_fresh[index], [inputs[s] for s in np.flatnonzero(looked_at[index])], fresh, stale)
-            plans.append(DayPlan(day, MAKE, why, tuple((blocks[n].row, blocks[n].col) for n in np.flatnonzero(todo)), maturity))
+            todo = tuple((blocks[n].row, blocks[n].col) for n in np.flatnonzero(stale | better))
+            used = [inputs[s] for s in np.flatnonzero(looked_at[index])]
+            why = _why(day, old, old_digests[index], before_fresh[index], used, fresh, stale)
+            plans.append(DayPlan(day, MAKE, why, todo, maturity))
         else:
             plans.append(DayPlan(day, Outcome.UNCHANGED, "", (), maturity))
     return plans

@@ -106,7 +106,8 @@ def open_cluster(
             client = Client(local if local is not None else scheduler, timeout=30, set_as_default=False)
         except OSError as error:
             raise LandfuseError(
-                f"no Dask scheduler answers at {scheduler}: {error}", "check runtime.compute.scheduler, or leave it out to start local workers"
+                f"no Dask scheduler answers at {scheduler}: {error}",
+                "check runtime.compute.scheduler, or leave it out to start local workers",
             ) from error
         try:
             client.wait_for_workers(1, timeout=60)

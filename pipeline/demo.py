@@ -1,0 +1,77 @@
+"""The demonstration: a simulated region, a month published from it, and its score against the known truth."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import yaml
+
+from pipeline.config import Area
+from pipeline.errors import ConfigurationError
+from pipeline.steps import Progress, silent
+
+FIRST = date(2023, 6, 1)
+"""First published day; the archive around it is as long as the default method looks."""
+
+ARCHIVE = 72
+"""Days of simulated observations before and after the published month."""
+
+
+def prepare(folder: Path, size: int, days: int, seed: int, workers: int, progress: Progress = silent) -> Path:
+    """Simulate the region, unless it is there already, and write its area file.
+
+    Returns
+    -------
+    Path
+        The area file.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder holds a demo of other settings.
+    """
+    from pipeline.sandbox import SandboxSpec, write_sandbox
+
+    folder = folder.resolve()
+    last = FIRST + timedelta(days=days - 1)
+    west, south = 15 + 240 * 2084, 15 + 240 * 20420
+    bounds = (float(west), float(south), float(west + size * 30), float(south + size * 30))
+    spec = SandboxSpec(
+        seed=seed, crs="EPSG:32633", bounds=bounds, first_day=FIRST - timedelta(days=ARCHIVE), last_day=last + timedelta(days=ARCHIVE)
+    )
+    area_file = folder / "area.yaml"
+    document = _area_document(bounds, last, workers)
+    if area_file.exists() and yaml.safe_load(area_file.read_text(encoding="utf-8"))["science"] != document["science"]:
+        raise ConfigurationError(f"{folder} holds a demo of other settings", "give another folder, or remove this one")
+    if not (folder / "sandbox" / "catalog.json").exists():
+        write_sandbox(folder / "sandbox", spec, progress)
+    area_file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return area_file
+
+
+def _area_document(bounds: tuple[float, float, float, float], last: date, workers: int) -> dict[str, object]:
+    return {
+        "version": 1,
+        "name": "demo",
+        "title": "Simulated region of landfuse",
+        "science": {
+            "grid": {"crs": "EPSG:32633", "bounds": list(bounds)},
+            "start": FIRST.isoformat(),
+            "end": last.isoformat(),
+            "fine": [{"collection": "landsat-c2-l2"}],
+            "coarse": [{"collection": "modis-43A4-061"}],
+        },
+        "runtime": {"catalogs": {"default": {"url": "sandbox/catalog.json"}}, "compute": {"workers": workers}},
+    }
+
+
+def next_steps(area: Area, area_file: Path) -> list[str]:
+    """What a newcomer may try now."""
+    root = area.runtime.root
+    return [
+        f"  landfuse run {area_file}          again: unchanged, in seconds",
+        f"  landfuse status {area_file}",
+        f"  {root / 'contact-sheet.png'}      the month at a glance",
+        f"  xarray.open_zarr('{area.cube_path}', consolidated=False)",
+    ]
