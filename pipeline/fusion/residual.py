@@ -1,10 +1,9 @@
-"""The method of residuals: fine minus lifted coarse, smoothed in time per pixel, added back to the coarse of the day.
+"""The method of residuals: every reference moved to the target day by the lifted coarse change, and smoothed in time per pixel.
 
-The residual of a pixel is a level plus an Ornstein–Uhlenbeck process, seen with noise at
-the clear fine images. With all variances in units of the process variance one set of
-weights serves all bands. The weights of the images on a target day are a row of the inverse
-of a tridiagonal matrix, because the process is Markov: one sweep from each end, whatever
-the pattern of clouds.
+What is left between the moved references and the coarse of the day is modelled as a level
+plus an Ornstein–Uhlenbeck process, seen with noise (`Bridge`), and a gain of its own by
+which a pixel follows the coarse change. References that contradict the others (missed
+clouds and shadows) lose their weight, those beside hidden pixels some of it.
 """
 
 from __future__ import annotations
@@ -17,14 +16,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.fusion.bridge import Bridge
 from pipeline.fusion.interface import DayPrediction, FusionInput
 from pipeline.fusion.options import ResidualOptions
 from pipeline.fusion.references import References, provenance
-from pipeline.operators.resample import lift
+from pipeline.operators.resample import lift, lift_rows
 from pipeline.operators.spatial import distance_to
 
-DEFAULTS: dict[str, Any] = {"tau": 30.0, "noise": 0.1, "level": 2.0, "process": 0.02, "coarse_gain": 1.0, "std_scale": 1.0}
-"""What is taken for parameters that were not estimated; `noise` and `level` are variances in units of the process variance."""
+_PIXELS_AT_ONCE = 16384
+"""Pixels of a strip on the CPU: what is worked on stays in the cache."""
+
+_OUTLIER = 4.0
+"""An observation so many σ from what the others say keeps half of its precision."""
+
+_FADE_DAYS = 8
+"""References fade out over the last days of the support, so that no day jumps when one leaves it."""
+
+_UNKNOWN_CHANGE = 4.0
+"""Variance, in process variances, of a reference whose coarse change to the target is unknown."""
+
+_GAIN_LIMIT = 0.7
+"""Largest deviation of the gain of a pixel."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +48,31 @@ class Parameters:
     tau : float
         e-folding time of the process [days].
     noise, level : float
-        Variance of an observation's noise and of the level, in units of the process variance.
-    process, coarse_gain, std_scale : Tensor, (B, 1, 1)
-        Per band: 1 σ of the process [reflectance], share of the coarse change that pixels follow, and the
+        Variance of the noise of an observation and of the level, in units of the process variance.
+    gain_std : float
+        Prior 1 σ of the deviation of the gain of a pixel; 0 = all pixels follow alike.
+    process, coarse_gain, std_scale : tuple of float, one per band
+        1 σ of the process [reflectance], share of the coarse change that pixels follow, and the
         factor that makes the std of left-out observations right.
     """
 
-    tau: float
-    noise: float
-    level: float
-    process: Tensor
-    coarse_gain: Tensor
-    std_scale: Tensor
+    tau: float = 45.0
+    noise: float = 0.15
+    level: float = 2.0
+    gain_std: float = 0.2
+    process: tuple[float, ...] = (0.02,)
+    coarse_gain: tuple[float, ...] = (0.9,)
+    std_scale: tuple[float, ...] = (1.0,)
 
     @classmethod
-    def of(cls, mapping: Mapping[str, Any], bands: int, device: torch.device) -> Parameters:
-        """Read what `Residual.estimate` returned; missing entries take their defaults."""
-        given = {**DEFAULTS, **mapping}
-        per_band = {}
-        for name in ("process", "coarse_gain", "std_scale"):
-            values = torch.as_tensor(given[name], dtype=torch.float32, device=device).reshape(-1)
-            per_band[name] = values.expand(bands).reshape(bands, 1, 1)
-        return cls(float(given["tau"]), float(given["noise"]), float(given["level"]), **per_band)
+    def of(cls, mapping: Mapping[str, Any], bands: int) -> Parameters:
+        """Read the mapping of `Residual.estimate`; what is missing takes its default, single values serve all bands."""
+        known = cls(**{key: tuple(value) if isinstance(value, list | tuple) else value for key, value in mapping.items()})
+        spread = {name: getattr(known, name) * (bands if len(getattr(known, name)) == 1 else 1) for name in _PER_BAND}
+        return cls(known.tau, known.noise, known.level, known.gain_std, **spread)
+
+
+_PER_BAND = ("process", "coarse_gain", "std_scale")
 
 
 @dataclass(frozen=True)
@@ -69,16 +84,85 @@ class State:
     references : References
         Images and coarse series.
     parameters : Parameters
-    residual : Tensor, (K, B, y, x)
-        Fine minus the followed share of the lifted coarse of its day (0 for unknown cells); 0 where not clear.
     precision : Tensor, (K, y, x)
         Of each observation, in units of the process variance; 0 where not clear.
     """
 
     references: References
     parameters: Parameters
-    residual: Tensor
     precision: Tensor
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """A target on some pixels, before the coarse uncertainty of the day is added.
+
+    Parameters
+    ----------
+    mean : Tensor, (B, ...)
+        Relative to the prior.
+    variance : Tensor, (B, ...) or (...)
+        In units of the process variance.
+    share : Tensor, (...)
+        Sum of the weights of the observations, 0–1.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    share: Tensor
+
+
+def smooth(
+    residuals: Sequence[Tensor], changes: Sequence[Tensor], precision: Sequence[Tensor], offsets: Sequence[int], known: Parameters
+) -> Smoothed:
+    """Predict the residual of a target from those of the references around it.
+
+    Parameters
+    ----------
+    residuals : sequence of Tensor, K of shape (B, ...)
+        Moved references minus the prior of the target; finite, 0 where not clear.
+    changes : sequence of Tensor, K of shape (B, ...)
+        Lifted coarse change from each reference to the target.
+    precision : sequence of Tensor, K of shape (...)
+        0 where not clear.
+    offsets : sequence of int, (K,)
+        Days from the target, increasing.
+    known : Parameters
+    """
+    process = torch.as_tensor(known.process, dtype=residuals[0].dtype, device=residuals[0].device)
+    blend = (1.0 / process / len(process)).reshape(1, -1)
+    # A cloud lifts and a shadow lowers all bands together: their normalised mean is what gives them away.
+    tell = [(blend @ residual.reshape(len(process), -1)).reshape(residual.shape[1:]) for residual in residuals]
+    for _ in range(2):
+        bridge = Bridge(precision, offsets, known.tau, known.level)
+        strange = [
+            error.square() / information.clamp(min=1e-12)
+            for error, information in zip(bridge.whiten(tell), bridge.information(), strict=True)
+        ]
+        trusted = [p / (1.0 + (s / _OUTLIER**2).square()) for p, s in zip(precision, strange, strict=True)]
+    bridge = Bridge(trusted, offsets, known.tau, known.level)
+
+    share = sum(bridge.weights[1:], bridge.weights[0].clone())
+    mean = bridge.weights[0] * residuals[0]
+    for weight, residual in zip(bridge.weights[1:], residuals[1:], strict=True):
+        mean.addcmul_(weight, residual)
+    variance = bridge.variance
+    if known.gain_std > 0:
+        whitened = bridge.whiten(changes)
+        evidence = whitened[0] * residuals[0]
+        certainty = whitened[0] * changes[0]
+        lever = bridge.weights[0] * changes[0]
+        for white, residual, change, weight in zip(whitened[1:], residuals[1:], changes[1:], bridge.weights[1:], strict=True):
+            evidence.addcmul_(white, residual)
+            certainty.addcmul_(white, change)
+            lever.addcmul_(weight, change)
+        prior = (process / known.gain_std).square().reshape(-1, *[1] * (mean.dim() - 1))
+        certainty += prior
+        # A pixel of gain g leaves −g · change in its residuals.
+        gain = (-evidence / certainty).clamp(-_GAIN_LIMIT, _GAIN_LIMIT)
+        mean.addcmul_(gain, lever)
+        variance = variance + lever.square() / certainty
+    return Smoothed(mean, variance, share)
 
 
 class Residual:
@@ -88,73 +172,89 @@ class Residual:
         self.options = options
 
     def estimate(self, samples: Sequence[FusionInput]) -> dict[str, Any]:
-        return {}
+        """Find the parameters that predict left-out references best; see `pipeline.fusion.calibration`."""
+        from pipeline.fusion.calibration import calibrate
+
+        return calibrate(self, samples)
 
     def prepare(self, block: FusionInput, parameters: Mapping[str, Any], device: torch.device) -> State:
         references = References.of(block, device)
-        known = Parameters.of(parameters, references.shape[0], device)
-        count = len(block.fine_days)
-        residual = block.fine.new_zeros((count, *references.shape), device=device)
-        precision = block.fine.new_zeros((count, *references.shape[1:]), device=device)
+        known = Parameters.of(parameters, references.shape[0])
+        precision = references.clear.to(torch.float32)
         reach = math.ceil(self.options.cloud_reach / block.resolution)
-        for index, day in enumerate(references.block.fine_days):
-            clear = references.clear[index]
-            followed = known.coarse_gain * torch.nan_to_num(references.coarse_of(day)[0])
-            residual[index] = torch.where(clear, references.block.fine[index] - lift(followed, block.scale), 0.0)
-            noise = torch.full_like(precision[index], known.noise)
+        for plane, clear in zip(precision, references.clear, strict=True):
+            noise = torch.full_like(plane, known.noise)
             if reach and self.options.cloud_noise:
-                near = (-distance_to(~clear, reach) * (3.0 / reach)).exp()
+                near = torch.exp(distance_to(~clear, reach) * (-3.0 / reach))
                 noise += known.noise * self.options.cloud_noise * near
-            precision[index] = clear / noise
-        return State(references, known, residual, precision)
+            plane /= noise
+        return State(references, known, precision)
 
     def days(self, state: State, targets: Sequence[int]) -> Iterator[DayPrediction]:
         for target in targets:
             yield self._day(state, target)
 
     def _day(self, state: State, target: int) -> DayPrediction:
-        references, known = state.references, state.parameters
-        scale = references.block.scale
-        days = references.block.fine_days
+        references, block = state.references, state.references.block
+        bands, height, width = references.shape
         indices = references.around(target, *self.options.support())
         coarse, coarse_std = references.coarse_of(target)
-        held = torch.isfinite(coarse)
-        base = lift(known.coarse_gain * torch.nan_to_num(coarse), scale)
-        plain = lift(coarse, scale)
-        unexplained = torch.where(torch.isfinite(plain), plain - base, 0.0)
+        moves = [Move.between(references.coarse_of(block.fine_days[index])[0], coarse) for index in indices]
+        prior, prior_std = lift(coarse, block.scale), lift(coarse_std, block.scale)
+        mean, variance = torch.empty_like(prior), torch.empty_like(prior)
+        cells = height // block.scale
+        step = cells if prior.is_cuda else max(_PIXELS_AT_ONCE // (width * block.scale), 1)
+        for first in range(0, cells, step):
+            last = min(first + step, cells)
+            rows = slice(first * block.scale, last * block.scale)
+            mean[:, rows], variance[:, rows] = self._strip(state, target, indices, moves, prior[:, rows], first, last)
 
-        total = torch.zeros_like(base)
-        share = base.new_zeros(base.shape[1:])
-        variance = base.new_full(base.shape[1:], 1.0 + known.level)
-        if indices:
-            weights, variance = smoothing_weights(state.precision[indices], [days[item] - target for item in indices], known)
-            for weight, item in zip(weights, indices, strict=True):
-                total.addcmul_(weight, self._residual(state, item, coarse, held))
-                share += weight
-        mean = base + total + (1.0 - share) * unexplained
-
+        days = block.fine_days
         before = self._any_clear(references, [item for item in indices if days[item] < target])
         after = self._any_clear(references, [item for item in indices if days[item] > target])
-        nothing = torch.isnan(plain)
-        # Without coarse the level is unknown: what was observed must add up to one.
-        alone = nothing & (before | after)
-        mean = torch.where(alone, base + total / share.clamp(min=1e-3), mean)
-        mean = torch.where(nothing & ~alone, torch.nan, mean)
-        coarse_variance = torch.nan_to_num(lift(coarse_std, scale)).square()
-        spread = known.process.square() * variance + coarse_variance * known.coarse_gain.square()
-        std = torch.where(torch.isfinite(mean), known.std_scale * spread.sqrt(), torch.nan)
-        return DayPrediction(target, mean, std, provenance(before, after, torch.isfinite(mean).any(dim=0)))
+        known = torch.isfinite(mean)
+        per_band = {name: prior.new_tensor(getattr(state.parameters, name)).reshape(-1, 1, 1) for name in _PER_BAND}
+        spread = per_band["process"].square() * variance + (per_band["coarse_gain"] * torch.nan_to_num(prior_std)).square()
+        std = torch.where(known, per_band["std_scale"] * spread.sqrt(), torch.nan)
+        return DayPrediction(target, mean, std, provenance(before, after, known.any(dim=0)))
 
-    def _residual(self, state: State, index: int, coarse: Tensor, held: Tensor) -> Tensor:
-        """Residual of an image as seen from a target: coarse cells unknown on either day count as unchanged."""
-        references = state.references
-        then = references.coarse_of(references.block.fine_days[index])[0]
-        lost = held ^ torch.isfinite(then)
-        if not bool(lost.any()):
-            return state.residual[index]
-        common = torch.where(lost, torch.nan_to_num(then) - torch.nan_to_num(coarse), 0.0)
-        moved = state.residual[index] + lift(state.parameters.coarse_gain * common, references.block.scale)
-        return torch.where(references.clear[index], moved, 0.0)
+    def _strip(
+        self, state: State, target: int, indices: Sequence[int], moves: Sequence[Move], prior: Tensor, first: int, last: int
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance (B, rows, x) of the cell rows `first` to `last`."""
+        known, block = state.parameters, state.references.block
+        rows = slice(first * block.scale, last * block.scale)
+        widest = 1.0 + known.level
+        if not indices:
+            return prior, torch.full_like(prior, widest)
+        dark = torch.isnan(prior)
+        base = torch.where(dark, 0.0, prior)
+        gain = prior.new_tensor(known.coarse_gain).reshape(-1, 1, 1)
+        offsets = [block.fine_days[index] - target for index in indices]
+        residuals, changes, precision = [], [], []
+        for index, offset, move in zip(indices, offsets, moves, strict=True):
+            change = lift_rows(move.change, block.scale, first, last)
+            clear = state.references.clear[index, rows]
+            residual = torch.addcmul(block.fine[index, :, rows] - base, gain, change)
+            residuals.append(torch.where(clear, residual, 0.0))
+            changes.append(change)
+            precision.append(self._faded(state, index, offset, move, first, last))
+        smoothed = smooth(residuals, changes, precision, offsets, known)
+        # Without coarse the prior says nothing: what was observed must add up to one.
+        alone = torch.where(smoothed.share > 1e-3, smoothed.mean / smoothed.share.clamp(min=1e-3), torch.nan)
+        return torch.where(dark, alone, base + smoothed.mean), smoothed.variance.expand_as(prior)
+
+    def _faded(self, state: State, index: int, offset: int, move: Move, first: int, last: int) -> Tensor:
+        """Precision of a reference as seen from a target."""
+        block = state.references.block
+        precision = state.precision[index, first * block.scale : last * block.scale]
+        left = (self.options.days + 1 - abs(offset)) / _FADE_DAYS
+        if left < 1:
+            precision = precision * left
+        if move.unknown is not None:
+            doubt = _UNKNOWN_CHANGE * lift_rows(move.unknown, block.scale, first, last)
+            precision = precision / (1.0 + precision * doubt)
+        return precision
 
     @staticmethod
     def _any_clear(references: References, indices: Sequence[int]) -> Tensor:
@@ -163,75 +263,25 @@ class Residual:
         return references.clear[indices].any(dim=0)
 
 
-def smoothing_weights(precision: Tensor, offsets: Sequence[int], known: Parameters) -> tuple[Tensor, Tensor]:
-    """Weights of observations for the value at offset 0 of a level plus an Ornstein–Uhlenbeck process.
-
-    With x the process at the observations and the target, Q its (tridiagonal) precision and P the precision of
-    the observations, g = (Q + P)⁻¹ e_target and z = (Q + P)⁻¹ P 1 give the weights of the process, P g, and the
-    generalised least-squares level, whose uncertainty joins the variance (Rasmussen & Williams 2006, eq. 2.41–2.42
-    with one constant basis function).
+@dataclass(frozen=True)
+class Move:
+    """The coarse change from a reference to a target.
 
     Parameters
     ----------
-    precision : Tensor, (K, ...)
-        Of the observations, 0 = not observed; units of 1 / process variance.
-    offsets : sequence of int, (K,)
-        Days from the target, increasing, none of them 0.
-    known : Parameters
-        `tau` and `level` are used.
-
-    Returns
-    -------
-    weights : Tensor, (K, ...)
-    variance : Tensor, (...)
-        Posterior variance of level + process, in units of the process variance.
+    change : Tensor, (B, Y, X)
+        0 where it is unknown.
+    unknown : Tensor, (Y, X), or None
+        1 where a band is unknown; None when all are known.
     """
-    count = len(offsets)
-    split = sum(offset < 0 for offset in offsets)
-    nodes = [*offsets[:split], 0, *offsets[split:]]
-    decay = [math.exp(-(late - early) / known.tau) for early, late in zip(nodes[:-1], nodes[1:], strict=True)]
-    link = [a / (1 - a * a) for a in decay]
-    diagonal = [1.0] * (count + 1)
-    for place, a in enumerate(decay):
-        diagonal[place] += a * a / (1 - a * a)
-        diagonal[place + 1] += a * a / (1 - a * a)
-    order = [*range(split), *range(split + 1, count + 1)]
-    seen = dict(zip(order, precision, strict=True))
 
-    # Eliminate from both ends towards the target.
-    pivot: dict[int, Tensor] = {}
-    ones: dict[int, Tensor] = {}
-    for places in (range(split), range(count, split, -1)):
-        previous: int | None = None
-        for place in places:
-            pivot[place] = seen[place] + diagonal[place]
-            ones[place] = seen[place]
-            if previous is not None:
-                coupling = link[min(place, previous)] / pivot[previous]
-                pivot[place] = pivot[place] - coupling * link[min(place, previous)]
-                ones[place] = ones[place] + coupling * ones[previous]
-            previous = place
-    centre = torch.full_like(precision[0], diagonal[split])
-    known_ones = torch.zeros_like(centre)
-    for neighbour in (split - 1, split + 1):
-        if neighbour in pivot:
-            coupling = link[min(split, neighbour)] / pivot[neighbour]
-            centre = centre - coupling * link[min(split, neighbour)]
-            known_ones = known_ones + coupling * ones[neighbour]
-    process_variance = centre.reciprocal()
-    z_target = known_ones * process_variance
+    change: Tensor
+    unknown: Tensor | None
 
-    # Back to both ends.
-    gain: dict[int, Tensor] = {split: process_variance}
-    z: dict[int, Tensor] = {split: z_target}
-    for places, toward in ((range(split - 1, -1, -1), 1), (range(split + 1, count + 1), -1)):
-        for place in places:
-            coupling = link[min(place, place + toward)] / pivot[place]
-            gain[place] = coupling * gain[place + toward]
-            z[place] = ones[place] / pivot[place] + coupling * z[place + toward]
-    information = torch.full_like(centre, 1.0 / known.level)
-    for place in order:
-        information = information + seen[place] * (1 - z[place])
-    open_share = (1 - z_target) / information
-    weights = torch.stack([seen[place] * (gain[place] + (1 - z[place]) * open_share) for place in order])
-    return weights, process_variance + (1 - z_target) * open_share
+    @classmethod
+    def between(cls, then: Tensor, now: Tensor) -> Move:
+        change = now - then
+        lost = torch.isnan(change)
+        if not bool(lost.any()):
+            return cls(change, None)
+        return cls(torch.where(lost, 0.0, change), lost.any(dim=0).to(change.dtype))

@@ -5,14 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pipeline.operators.reach import BLEND_HALO, BLEND_REACHES
 from pipeline.operators.spatial import tent_mean
 from pipeline.vocabulary import Provenance
 
-_REACHES = (960.0, 300.0, 90.0)
-"""Reach of the tents that spread the difference into a gap, coarse to fine [m]."""
-
-BLEND_HALO = max(_REACHES)
-"""Metres around a pixel that its blended value looks at."""
+__all__ = ["BLEND_HALO", "blend"]
 
 _SATURATION = (0.2, 0.05, 0.02)
 """Share of clear weight under a tent from which its difference is believed by half."""
@@ -66,7 +63,7 @@ def blend(
 
     moved = torch.zeros_like(mean)
     belief = torch.zeros_like(weight)
-    for reach, half in zip(_REACHES, _SATURATION, strict=True):
+    for reach, half in zip(BLEND_REACHES, _SATURATION, strict=True):
         spread, share = tent_mean(difference, weight, round(reach / resolution))
         believed = share / (share + half)
         moved = torch.lerp(moved, spread, believed)

@@ -66,6 +66,23 @@ def lift(coarse: Tensor, scale: int) -> Tensor:
     return value / weight.where(weight > 0.1 / scale**2, torch.nan)
 
 
+def lift_rows(coarse: Tensor, scale: int, first: int, last: int) -> Tensor:
+    """The fine rows of the cells `first` to `last` (not included) of `lift`, for finite cells.
+
+    Parameters
+    ----------
+    coarse : Tensor, (..., Y, X) float
+        Finite.
+
+    Returns
+    -------
+    Tensor, (..., (last − first)·scale, X·scale)
+    """
+    start, stop = max(first - 1, 0), min(last + 1, coarse.shape[-2])
+    wide = _bilinear(coarse[..., start:stop, :], scale)
+    return wide[..., (first - start) * scale : (last - start) * scale, :]
+
+
 def _bilinear(coarse: Tensor, scale: int) -> Tensor:
     """Separable: along x on the coarse rows, then along y."""
     return _along_y(_along_y(coarse.transpose(-1, -2), scale).transpose(-1, -2), scale)

@@ -1,0 +1,200 @@
+"""The parameters of the method of residuals, chosen by how well they predict references that were left out.
+
+Each fine image of the samples is predicted from the others, as if it had been clouded, on
+a lattice of its clear pixels. One parameter after the other takes the value of its
+candidates with the smallest error; what remains sets the size of the process and the
+factor of the std.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pipeline.fusion.interface import FusionInput
+from pipeline.operators.resample import lift
+
+if TYPE_CHECKING:
+    from pipeline.fusion.residual import Parameters, Residual
+
+_PIXELS = 2048
+"""Pixels of the lattice of a sample."""
+
+_CASES = 48
+"""Images left out, evenly chosen among all."""
+
+_MIN_PIXELS = 200
+"""Clear pixels needed in all cases together."""
+
+_WINSOR = 5.0
+"""Errors count up to so many robust σ: left-out images hold missed clouds too."""
+
+_MEDIAN_CHI2 = 0.455
+"""Median of the square of a standard normal variable."""
+
+_GAIN_PRIOR = 0.2
+"""Cost, in logarithms of the mean square error, of a coarse gain one away from 1."""
+
+_CANDIDATES: dict[str, tuple[float, ...]] = {
+    "gain_std": (0.0, 0.1, 0.2, 0.4, 0.7),
+    "noise": (0.03, 0.1, 0.3, 0.8),
+    "level": (0.5, 2.0, 6.0),
+    "tau": (15.0, 30.0, 60.0, 120.0),
+}
+_COARSE_GAINS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One left-out image on the clear pixels of the lattice.
+
+    Parameters
+    ----------
+    fine, change : list of Tensor, K of shape (B, P)
+        References minus the lifted coarse of the target (0 where not clear), and the lifted coarse change to the target.
+    trust : list of Tensor, K of shape (P,)
+        Precision of each reference in units of 1 / noise; 0 where not clear.
+    offsets : list of int, (K,)
+        Days from the target.
+    truth : Tensor, (B, P)
+        The left-out image minus the lifted coarse of its day.
+    measured : Tensor, (B, 1)
+        1 σ of one value of it.
+    """
+
+    fine: list[Tensor]
+    change: list[Tensor]
+    trust: list[Tensor]
+    offsets: list[int]
+    truth: Tensor
+    measured: Tensor
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors of all cases.
+
+    Parameters
+    ----------
+    loss : Tensor, (B,)
+        Mean logarithm of the mean square error of a case, so that no single image decides.
+    error : Tensor, (B,)
+        Mean square, winsorised, free of the noise of the left-out images.
+    variance : Tensor, (B,)
+        Mean predicted variance.
+    """
+
+    loss: Tensor
+    error: Tensor
+    variance: Tensor
+
+
+def calibrate(method: Residual, samples: Sequence[FusionInput]) -> dict[str, Any]:
+    """Parameters of an area as a JSON-ready mapping; ``{}`` when the samples hold no two clear images near in time.
+
+    Parameters
+    ----------
+    method : Residual
+        Its options say how far references may lie.
+    samples : sequence of FusionInput
+        Typical blocks of the area with their series.
+    """
+    cases = _evenly([case for sample in samples for case in _cases(method, sample)], _CASES)
+    if not cases or sum(case.truth.shape[1] for case in cases) < _MIN_PIXELS:
+        return {}
+    from pipeline.fusion.residual import Parameters
+
+    known = _sized(Parameters.of({}, len(cases[0].truth)), cases)
+    known = _sized(_follow(known, cases), cases)
+    for name, candidates in _CANDIDATES.items():
+        trials = [replace(known, **{name: value}) for value in candidates]
+        known = _sized(min(trials, key=lambda trial: float(_score(trial, cases).loss.mean())), cases)
+    known = _sized(_follow(known, cases), cases)
+    final = _score(known, cases)
+    scale = (final.error / final.variance).sqrt().clamp(0.3, 3.0)
+    mapping = asdict(replace(known, std_scale=tuple(round(float(value), 4) for value in scale)))
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in mapping.items()}
+
+
+def _cases(method: Residual, sample: FusionInput) -> Iterator[Case]:
+    """Leave out each fine image of a sample in turn."""
+    state = method.prepare(sample, {"noise": 1.0}, torch.device("cpu"))
+    references, block = state.references, state.references.block
+    height, width = references.shape[1:]
+    step = max(math.isqrt(height * width // _PIXELS), 1)
+    fine = block.fine[:, :, ::step, ::step].flatten(2)
+    trust = state.precision[:, ::step, ::step].flatten(1)
+    coarse = [lift(references.coarse_of(day)[0], block.scale)[:, ::step, ::step].flatten(1) for day in block.fine_days]
+    for left_out, target in enumerate(block.fine_days):
+        indices = references.around(target, *method.options.support())
+        use = (trust[left_out] > 0) & torch.isfinite(coarse[left_out]).all(dim=0)
+        use &= sum((trust[index] > 0).long() for index in indices) > 0 if indices else torch.zeros_like(use)
+        for index in indices:
+            use &= torch.isfinite(coarse[index]).all(dim=0)
+        if not bool(use.any()):
+            continue
+        prior = coarse[left_out][:, use]
+        yield Case(
+            fine=[torch.where(trust[index][use] > 0, fine[index][:, use] - prior, 0.0) for index in indices],
+            change=[prior - coarse[index][:, use] for index in indices],
+            trust=[trust[index][use] for index in indices],
+            offsets=[block.fine_days[index] - target for index in indices],
+            truth=fine[left_out][:, use] - prior,
+            measured=block.fine_std[left_out][:, None],
+        )
+
+
+def _score(known: Parameters, cases: Sequence[Case]) -> Score:
+    from pipeline.fusion.residual import smooth
+
+    gain = torch.tensor(known.coarse_gain)[:, None]
+    process = torch.tensor(known.process)[:, None]
+    squares, variances = [], []
+    for case in cases:
+        residuals = [
+            torch.where(trust > 0, fine + gain * change, 0.0)
+            for fine, change, trust in zip(case.fine, case.change, case.trust, strict=True)
+        ]
+        smoothed = smooth(residuals, case.change, [trust / known.noise for trust in case.trust], case.offsets, known)
+        square = (case.truth - smoothed.mean).square()
+        limit = _WINSOR**2 * square.median(dim=1, keepdim=True).values / _MEDIAN_CHI2
+        squares.append(torch.minimum(square, limit))
+        variances.append((process.square() * smoothed.variance).expand_as(case.truth))
+    counts = torch.tensor([float(case.truth.shape[1]) for case in cases])
+    share = counts / counts.sum()
+    errors = torch.stack([square.mean(dim=1) for square in squares], dim=1)
+    measured = torch.cat([case.measured.square() for case in cases], dim=1)
+    variance = torch.stack([value.mean(dim=1) for value in variances], dim=1)
+    error = errors @ share
+    return Score(
+        loss=errors.clamp(min=1e-10).log() @ share,
+        error=(error - measured @ share).clamp(min=0.1 * error),
+        variance=(variance @ share).clamp(min=1e-10),
+    )
+
+
+def _follow(known: Parameters, cases: Sequence[Case]) -> Parameters:
+    """The share of the coarse change that pixels follow, band by band."""
+    bands = len(known.process)
+    losses = torch.stack(
+        [_score(replace(known, coarse_gain=(gain,) * bands), cases).loss + _GAIN_PRIOR * (gain - 1) ** 2 for gain in _COARSE_GAINS]
+    )
+    return replace(known, coarse_gain=tuple(_COARSE_GAINS[int(best)] for best in losses.argmin(dim=0)))
+
+
+def _sized(known: Parameters, cases: Sequence[Case]) -> Parameters:
+    """The size of the process that makes the predicted variance equal to the error."""
+    score = _score(known, cases)
+    factor = (score.error / score.variance).sqrt()
+    return replace(known, process=tuple(round(float(value * size), 6) for value, size in zip(factor, known.process, strict=True)))
+
+
+def _evenly(items: list[Case], count: int) -> list[Case]:
+    if len(items) <= count:
+        return items
+    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
