@@ -27,14 +27,13 @@ def _worth_retrying(task: Any, run: Any, state: Any) -> bool:
     return not isinstance(error, ConfigurationError)
 
 
-network = {
+network: dict[str, Any] = {
     "cache_policy": NO_CACHE,
-    "retries": 3,
     "retry_delay_seconds": exponential_backoff(backoff_factor=5),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _worth_retrying,
 }
-local = {"cache_policy": NO_CACHE, "retries": 0}
+local: dict[str, Any] = {"cache_policy": NO_CACHE}
 
 
 @task(name="plan", **network)
@@ -98,11 +97,12 @@ def daily(area: str, first: str | None = None, last: str | None = None, as_of: s
     str or None
         Id of the run; None when nothing was stale.
     """
-    run_id = run_id or plan(area, first, last, as_of)
+    retries = load_area(area).runtime.prefect.retries
+    run_id = run_id or plan.with_options(retries=retries)(area, first, last, as_of)
     if run_id is None:
         get_run_logger().info("every day is published and unchanged")
         return None
-    ingest(area, run_id)
+    ingest.with_options(retries=retries)(area, run_id)
     if make(area, run_id)["days"]:
         validate(area, run_id)
         publish(area, run_id)

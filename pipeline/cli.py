@@ -145,7 +145,7 @@ def methods(as_json: AsJson = False) -> None:
     """List the fusion methods: what they are, what they need, how far they look."""
     from pipeline.fusion.registry import specs
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, spec in specs().items():
         options = spec.options()
         before, after = options.support()

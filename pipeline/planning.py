@@ -215,7 +215,7 @@ def plan_days(
             plans.append(DayPlan(day, Outcome.UNCHANGED, "published with better maturity than could be made now", (), maturity))
         elif stale.any() or better.any():
             todo = tuple((blocks[n].row, blocks[n].col) for n in np.flatnonzero(stale | better))
-            used = [inputs[s] for s in np.flatnonzero(looked_at[index])]
+            used = [item for item, looks in zip(inputs, looked_at[index], strict=True) if looks]
             why = _why(day, old, old_digests[index], before_fresh[index], used, fresh, stale)
             plans.append(DayPlan(day, MAKE, why, todo, maturity))
         else:

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from pipeline.compute.job import DayCount, Job, Task, TaskRecord
-from pipeline.fusion.interface import FusionInput, Method
-from pipeline.fusion.registry import build
+from pipeline.fusion.interface import DayPrediction, FusionInput, Method
+from pipeline.fusion.registry import build, options_of
 from pipeline.grid import Block, Window, halo_cells
 from pipeline.observations.working import WorkingStore
-from pipeline.operators.blend import BLEND_HALO, blend
+from pipeline.operators.blend import blend
+from pipeline.operators.reach import BLEND_HALO
 from pipeline.store.encoding import FILL
 from pipeline.store.staging import BlockDay, write_block_day
 from pipeline.vocabulary import Condition, Provenance, Reason
@@ -60,7 +61,7 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     The halo is cut off at the edge of the area; everything a day may look at lies in
     the support of the method before the first and after the last of `days`.
     """
-    options = _method(job.method, _frozen(job.options)).options
+    options = options_of(job.method, job.options)
     before, after = options.support()
     first, last = min(days) - before, max(days) + after
     margin = halo_cells(max(options.halo(), BLEND_HALO), job.grid.resolution, job.grid.scale) * job.grid.scale
@@ -118,7 +119,7 @@ def process_block(job: Job, task: Task) -> TaskRecord:
     return TaskRecord((task.block.row, task.block.col), tuple(counts), dict(seconds), days=task.days)
 
 
-def _finish(job: Job, block: BlockInput, prediction: Any) -> FusedDay:
+def _finish(job: Job, block: BlockInput, prediction: DayPrediction) -> FusedDay:
     """Blend a prediction with the observation of its day, cut the halo off, and describe every pixel."""
     fusion, (rows, cols) = block.fusion, block.inner.slices
     mean, std, source = prediction.mean.cpu(), prediction.std.cpu(), prediction.source.cpu()
@@ -157,7 +158,7 @@ def _condition(source: np.ndarray, reasons: np.ndarray | None, observed_share: n
 
 def _days_to_observation(job: Job, block: BlockInput, day: int) -> np.ndarray:
     """Signed days from `day` to the nearest clear fine observation within the support (negative: earlier), FILL where none."""
-    before, after = _method(job.method, _frozen(job.options)).options.support()
+    before, after = options_of(job.method, job.options).support()
     rows, cols = block.inner.slices
     nearest = np.full(block.inner.shape, FILL, np.int16)
     # From far to near, so that the nearest is written last; of two at one distance the later day loses.

@@ -50,12 +50,13 @@ class Cluster:
             one bad block does not take the day with it.
         """
         waiting = iter(enumerate(calls))
-        positions: dict[str, int] = {}
+        positions: dict[Any, int] = {}
 
         def submit_next() -> Any:
-            position, call = next(waiting, (None, None))
-            if call is None:
+            following = next(waiting, None)
+            if following is None:
                 return None
+            position, call = following
             resources = {"GPU": 1} if self.gpu else None
             future = self.client.submit(function, *call, pure=False, retries=1, resources=resources)
             positions[future.key] = position

@@ -98,7 +98,7 @@ def _restored(
     window, tau = job.restoration["window"], job.restoration["tau"]
     series = store.read_coarse(cells, days[0] - window, days[-1] + window)
     mean, std, observed = restore(
-        torch.from_numpy(series.values), torch.from_numpy(series.std), torch.from_numpy(np.asarray(series.days)), days, window, tau
+        torch.from_numpy(series.values), torch.from_numpy(series.std), torch.from_numpy(np.asarray(series.days)), np.array(days), window, tau
     )
     bias: Mapping[str, Any] = job.restoration.get("bias", {})
     if bias and not biased:

@@ -1,0 +1,44 @@
+"""Ingest: read the scenes that the working store does not hold yet."""
+
+from __future__ import annotations
+
+from pipeline.config import Area
+from pipeline.steps.plan import load_plan, plan
+from pipeline.steps.recipe import coarse_products, observations_path
+from pipeline.steps.runs import Progress, save, silent
+
+
+def ingest(area: Area, run_id: str, progress: Progress = silent) -> dict[str, int]:
+    """Read the scenes that the working store does not hold yet, then plan again with what was really read.
+
+    Returns
+    -------
+    dict
+        Scenes ``read`` and ``failed`` in this step.
+    """
+    from pipeline.observations.ingest import ingest as read_scenes
+    from pipeline.observations.working import WorkingStore
+
+    made = load_plan(area, run_id)
+    path = observations_path(area)
+    store = (
+        WorkingStore.open(path)
+        if path.exists()
+        else WorkingStore.create(path, area.grid, area.science.bands, coarse_products(area), area.science.block)
+    )
+    wanted = [scene for scene in made.scenes if scene.id in set(made.unread)]
+    records = read_scenes(
+        wanted,
+        store,
+        area.grid,
+        area.science.bands,
+        area.products,
+        area.science.mask,
+        area.runtime.catalogs,
+        area.runtime.read_threads,
+        progress,
+    )
+    store.select({scene.identity for scene in made.scenes})
+    save(area, run_id, "plan", plan(area, made.first, made.last, made.as_of).to_dict())
+    failed = sum(record.state == "failed" for record in records)
+    return {"read": len(records) - failed, "failed": failed}

@@ -1,0 +1,199 @@
+"""Make: estimate what is not known yet, restore the coarse series, fuse every stale block into staging."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import Area
+from pipeline.errors import LandfuseError
+from pipeline.grid import Window, day_from_number, day_number
+from pipeline.planning import DayPlan, Reach, day_digests, recipe_hash
+from pipeline.steps.plan import Plan, load_plan
+from pipeline.steps.recipe import ALGORITHM, as_input, observations_path, parameters_path, reach_of, read_parameters, recipe_of
+from pipeline.steps.runs import Progress, save, silent, write_json
+
+SAMPLE_WINDOW = 256
+SAMPLE_WINDOWS = 4
+"""What is learnt about an area is learnt from so many windows of so many fine pixels, spread over it."""
+
+
+def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]:
+    """Estimate what is not known yet, restore the coarse series, and fuse every stale block into staging.
+
+    One Dask cluster lives for this step. A block that fails is recorded and leaves the
+    other blocks alone.
+
+    Returns
+    -------
+    dict
+        ``days`` made, ``tasks`` run, ``failed`` tasks, and ``workers``.
+    """
+    from pipeline.compute.cluster import open_cluster
+    from pipeline.compute.job import Job
+    from pipeline.store.staging import create_staging, require_space
+    from pipeline.store.template import check_cube, create_cube
+
+    planned = load_plan(area, run_id)
+    todo = planned.to_make
+    if not todo:
+        return {"days": 0, "tasks": 0, "failed": 0, "workers": 0}
+    science, compute = area.science, area.runtime.compute
+    require_space(area.cube_path, len(science.bands), science.block, sum(len(day.blocks) for day in todo))
+    if area.cube_path.exists():
+        check_cube(area.cube_path, area.grid, science.bands, science.start, science.block)
+    else:
+        create_cube(area.cube_path, area.grid, science.bands, science.start, science.block, _cube_attributes(area))
+    numbers = [day_number(day.day) for day in todo]
+    staging = create_staging(area.cube_path, run_id, numbers)
+    seconds: dict[str, float] = {}
+    with open_cluster(compute.scheduler, compute.workers, compute.torch_threads, compute.memory_limit, compute.gpu) as cluster:
+        job = Job(
+            observations=str(observations_path(area)),
+            staging=str(staging),
+            grid=area.grid,
+            bands=science.bands,
+            method=science.method.name,
+            options=science.method.options,
+            restoration=science.restoration.model_dump(),
+            device=cluster.device,
+            threads=compute.torch_threads,
+        )
+        with _timed(seconds, "estimate"):
+            learnt = read_parameters(area) or _estimate(area, cluster, job, planned, progress)
+        job = replace(job, parameters=learnt["method"], restoration={**job.restoration, "bias": learnt["restoration"]})
+        with _timed(seconds, "restore"):
+            _restore(area, cluster, job, planned, learnt["digest"], progress)
+        with _timed(seconds, "fuse"):
+            records = _fuse(area, cluster, job, todo, progress)
+        workers = cluster.workers
+    for record in records:
+        for part, spent in record["seconds"].items():
+            seconds[f"fuse.{part}"] = seconds.get(f"fuse.{part}", 0.0) + spent
+    save(area, run_id, "records", {"tasks": records, "seconds": seconds, "workers": workers})
+    failed = sum(bool(record["error"]) for record in records)
+    return {"days": len(todo), "tasks": len(records), "failed": failed, "workers": workers}
+
+
+def _estimate(area: Area, cluster: Any, job: Any, planned: Plan, progress: Progress) -> dict[str, Any]:
+    """Learn the parameters of the area on a worker and keep them, with the window they were learnt from."""
+    from pipeline.compute.coarse import learn
+
+    reach = reach_of(area)
+    days = [day_number(scene.day) for scene in planned.scenes if scene.role == "fine"] or [day_number(planned.first)]
+    first = max(min(days), day_number(planned.first) - reach.before)
+    last = max(first, min(max(days), day_number(planned.last) + reach.after))
+    windows = sample_windows(area)
+    progress("estimate", 0, 1)
+    for _, learnt in cluster.map(learn, [(job, windows, first, last)]):
+        if isinstance(learnt, Exception):
+            raise LandfuseError(f"the parameters of area {area.name!r} could not be estimated: {learnt!r}") from learnt
+    progress("estimate", 1, 1)
+    document = {
+        **learnt,
+        "recipe": recipe_of(area),
+        "trained_from": day_from_number(first).isoformat(),
+        "trained_to": day_from_number(last).isoformat(),
+    }
+    document["digest"] = f"{int(recipe_hash(document)):016x}"
+    write_json(parameters_path(area), document)
+    return document
+
+
+def sample_windows(area: Area) -> list[Window]:
+    """Windows on whole coarse cells, spread evenly over the area along its diagonals."""
+    grid = area.grid
+    edge = min(SAMPLE_WINDOW // grid.scale, *grid.coarse_shape)
+    rows, cols = grid.coarse_shape
+    places = ((0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75, 0.25))[:SAMPLE_WINDOWS]
+    found = {(round(down * (rows - edge)), round(right * (cols - edge))) for down, right in places}
+    return [Window(row, col, edge, edge).fine(grid.scale) for row, col in sorted(found)]
+
+
+def _restore(area: Area, cluster: Any, job: Any, planned: Plan, learnt: str, progress: Progress) -> None:
+    """Restore the coarse days that the stale days look at, where their inputs changed."""
+    from pipeline.compute.coarse import restore_block
+    from pipeline.observations.working import WorkingStore
+
+    reach = reach_of(area)
+    numbers = np.array([day_number(day.day) for day in planned.to_make])
+    wanted = np.unique((numbers[:, None] + np.arange(-reach.before, reach.after + 1)).ravel())
+    coarse = [as_input(area, scene) for scene in planned.scenes if scene.role == "coarse" and scene.id not in planned.failed]
+    whole = [area.grid.window]
+    own = Reach(0, 0, reach.window, 0)
+    recipe = recipe_hash({"restoration": area.science.restoration.model_dump(), "parameters": learnt, "algorithm": ALGORITHM})
+    digests = day_digests(wanted, whole, coarse, own, recipe)[:, 0]
+    store = WorkingStore.open(observations_path(area))
+    known = np.asarray(store.restored_digest[:])
+    stale = wanted[known[wanted] != digests]
+    blocks = list(area.grid.blocks(area.science.block))
+    if not len(stale):
+        return
+    progress("restore", 0, len(blocks))
+    calls = [(job, block, [int(day) for day in stale]) for block in blocks]
+    for done, (_, result) in enumerate(cluster.map(restore_block, calls), start=1):
+        if isinstance(result, Exception):
+            raise LandfuseError(f"the coarse series of area {area.name!r} could not be restored: {result!r}") from result
+        progress("restore", done, len(blocks))
+    known[wanted] = digests
+    store.restored_digest[:] = known
+
+
+def _fuse(area: Area, cluster: Any, job: Any, todo: Sequence[DayPlan], progress: Progress) -> list[dict[str, Any]]:
+    """Fuse the stale blocks, some days at a time, and collect what became of them."""
+    from pipeline.compute.block import process_block
+
+    tasks = block_tasks(area, todo)
+    records = []
+    progress("fuse", 0, len(tasks))
+    for done, (position, result) in enumerate(cluster.map(process_block, [(job, task) for task in tasks]), start=1):
+        task = tasks[position]
+        if isinstance(result, Exception):
+            records.append(
+                {"block": [task.block.row, task.block.col], "days": list(task.days), "counts": [], "seconds": {}, "error": repr(result)}
+            )
+        else:
+            records.append({**asdict(result), "error": ""})
+        progress("fuse", done, len(tasks))
+    return records
+
+
+def block_tasks(area: Area, todo: Sequence[DayPlan]) -> list[Any]:
+    """One task per block and at most ``runtime.compute.days_per_task`` of its days."""
+    from pipeline.compute.job import Task
+
+    blocks = {(block.row, block.col): block for block in area.grid.blocks(area.science.block)}
+    slots: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for slot, day in enumerate(todo):
+        for block in day.blocks:
+            slots[block].append(slot)
+    size = area.runtime.compute.days_per_task
+    tasks = []
+    for key, mine in slots.items():
+        for start in range(0, len(mine), size):
+            part = mine[start : start + size]
+            tasks.append(Task(blocks[key], tuple(day_number(todo[slot].day) for slot in part), tuple(part)))
+    return tasks
+
+
+def _cube_attributes(area: Area) -> dict[str, Any]:
+    return {
+        "title": area.title or f"Daily seamless images of {area.name}",
+        "area": area.name,
+        "method": area.science.method.name,
+        "science_digest": area.science_digest,
+    }
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the seconds of a ``with`` block to a mapping."""
+    started = time.perf_counter()
+    yield
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started

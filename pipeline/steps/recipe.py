@@ -1,0 +1,82 @@
+"""What an area is made by: how far a day looks, what changes its pixels, and where that is kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.catalog.scene import Scene
+from pipeline.catalog.search import product_of
+from pipeline.config import Area
+from pipeline.fusion.registry import options_of
+from pipeline.grid import Window, day_number, halo_cells
+from pipeline.operators.reach import BLEND_HALO
+from pipeline.planning import Input, Reach, recipe_hash
+
+ALGORITHM = 1
+"""Raised when a change in the code changes pixels: days made before are then made again."""
+
+
+def reach_of(area: Area) -> Reach:
+    """How far a day of the area looks in time and space."""
+    options = options_of(area.science.method.name, area.science.method.options)
+    before, after = options.support()
+    grid = area.grid
+    cells = halo_cells(max(options.halo(), BLEND_HALO), grid.resolution, grid.scale)
+    return Reach(before, after, area.science.restoration.window, cells * grid.scale)
+
+
+def recipe_of(area: Area) -> dict[str, Any]:
+    """Everything but scenes and parameters that changes a pixel of the area."""
+    science = area.science
+    used = {product_of(source, area.products) for source in (*science.fine, *science.coarse)}
+    return {
+        "algorithm": ALGORITHM,
+        "grid": asdict(area.grid),
+        "bands": list(science.bands),
+        "products": {name: area.products[name].model_dump(mode="json") for name in sorted(used)},
+        "mask": science.mask.model_dump(mode="json"),
+        "restoration": science.restoration.model_dump(mode="json"),
+        "method": science.method.name,
+        "options": options_of(science.method.name, science.method.options).model_dump(mode="json"),
+    }
+
+
+def current_recipe(area: Area) -> np.uint64:
+    learnt = read_parameters(area)
+    return recipe_hash({"recipe": recipe_of(area), "parameters": learnt["digest"] if learnt else None})
+
+
+def as_input(area: Area, scene: Scene) -> Input:
+    return Input(scene.id, scene.identity, scene.role, day_number(scene.day) + round(scene.centre), scene_window(area, scene))
+
+
+def scene_window(area: Area, scene: Scene) -> Window:
+    """The fine pixels of the area inside the outline of a scene."""
+    return area.grid.window_of(area.grid.project_bounds(scene.raster_bounds, scene.crs))
+
+
+def observations_path(area: Area) -> Path:
+    """The working store of everything that decides what is read and how it is masked; another recipe gets another store."""
+    recipe = {"block": area.science.block} | {key: recipe_of(area)[key] for key in ("grid", "bands", "products", "mask")}
+    return area.runtime.root / "work" / f"observations-{int(recipe_hash(recipe)):016x}.zarr"
+
+
+def parameters_path(area: Area) -> Path:
+    """The parameters learnt for the recipe of the area. Immutable: another recipe gets another file."""
+    return area.runtime.root / "work" / f"parameters-{int(recipe_hash(recipe_of(area))):016x}.json"
+
+
+def read_parameters(area: Area) -> dict[str, Any] | None:
+    """The parameters of the area, or None before they were estimated."""
+    path = parameters_path(area)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def coarse_products(area: Area) -> list[str]:
+    """Names of the products of the coarse sources, each once."""
+    return list(dict.fromkeys(product_of(source, area.products) for source in area.science.coarse))

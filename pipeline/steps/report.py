@@ -1,0 +1,134 @@
+"""What became of a run and of its days, and what is published: read from what the steps left and from the cube's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import Area
+from pipeline.grid import day_number, days_between
+from pipeline.planning import MAKE
+from pipeline.steps.plan import Plan, load_plan
+from pipeline.steps.runs import load, run_folder
+from pipeline.vocabulary import Maturity, Outcome
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a run."""
+
+    run_id: str
+    outcome: Outcome
+    days: tuple[tuple[date, Outcome, str], ...]
+    seconds: dict[str, float]
+    counts: dict[str, int]
+    message: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "outcome": str(self.outcome),
+            "days": [{"day": day.isoformat(), "outcome": str(outcome), "reason": reason} for day, outcome, reason in self.days],
+        }
+
+
+def day_outcomes(area: Area, run_id: str) -> list[tuple[date, Outcome, str]]:
+    """(day, outcome, reason) of every day that was asked for."""
+    planned = load_plan(area, run_id)
+    records = load(area, run_id, "records")["tasks"] if (run_folder(area, run_id) / "records.json").exists() else []
+    broken: dict[int, str] = {}
+    good: set[int] = set()
+    for record in records:
+        for day in record["days"]:
+            if record["error"]:
+                broken[day] = record["error"]
+            else:
+                good.add(day)
+    reasons = {day.day: day for day in planned.days}
+    result = []
+    for day, plan_ in reasons.items():
+        number = day_number(day)
+        if number in broken:
+            result.append((day, Outcome.DEGRADED if number in good else Outcome.FAILED, broken[number]))
+        elif plan_.status == MAKE:
+            result.append((day, Outcome.PUBLISHED if number in good else Outcome.FAILED, plan_.reason if number in good else "not made"))
+        else:
+            result.append((day, Outcome(plan_.status), plan_.reason))
+    return result
+
+
+_WORST_FIRST = (
+    Outcome.FAILED,
+    Outcome.REJECTED,
+    Outcome.DEGRADED,
+    Outcome.PUBLISHED,
+    Outcome.DEFERRED,
+    Outcome.UNCHANGED,
+    Outcome.EXPECTED_EMPTY,
+)
+
+
+def load_report(area: Area, run_id: str) -> Report:
+    """What became of a run, from what its steps left."""
+    days = day_outcomes(area, run_id)
+    records = load(area, run_id, "records") if (run_folder(area, run_id) / "records.json").exists() else {"seconds": {}, "tasks": []}
+    checked = sum(count["checked"] for record in records["tasks"] for count in record["counts"])
+    squared = sum(count["squared_error"] for record in records["tasks"] for count in record["counts"])
+    message = f"prediction against {checked} clear values it was not shown: RMSE {np.sqrt(squared / checked):.4f}" if checked else ""
+    failed = load_plan(area, run_id).failed
+    if failed:
+        message += ("; " if message else "") + f"{len(failed)} scenes could not be read: {', '.join(list(failed)[:3])}"
+    return Report(run_id, _overall(days), tuple(days), records["seconds"], _counts(days), message)
+
+
+def nothing_to_make(made: Plan) -> Report:
+    """The report of a plan in which nothing is stale."""
+    days = [(day.day, Outcome(day.status), day.reason) for day in made.days]
+    return Report("", _overall(days), tuple(days), {}, _counts(days))
+
+
+def _overall(days: Sequence[tuple[date, Outcome, str]]) -> Outcome:
+    present = {outcome for _, outcome, _ in days}
+    return next((outcome for outcome in _WORST_FIRST if outcome in present), Outcome.UNCHANGED)
+
+
+def _counts(days: Iterable[tuple[date, Outcome, str]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for _, outcome, _ in days:
+        counts[str(outcome)] = counts.get(str(outcome), 0) + 1
+    return counts
+
+
+def published_days(area: Area) -> list[date]:
+    """Every day of which the cube holds at least one block."""
+    from pipeline.store.state import read_state
+
+    state = read_state(area.cube_path)
+    if state.start is None:
+        return []
+    return [state.start + timedelta(days=int(slot)) for slot in np.flatnonzero((state.maturity > 0).any((1, 2)))]
+
+
+def status(area: Area) -> dict[str, Any]:
+    """What is published, without searching a catalog."""
+    from pipeline.store.state import read_state
+
+    state = read_state(area.cube_path)
+    days = published_days(area)
+    levels = [Maturity(int(level[level > 0].min())) for level in state.maturity if (level > 0).any()]
+    runs = sorted(path.parent.name for path in (area.runtime.root / "runs").glob("*/plan.json"))
+    return {
+        "area": area.name,
+        "cube": str(area.cube_path),
+        "published": len(days),
+        "first": days[0].isoformat() if days else None,
+        "last": days[-1].isoformat() if days else None,
+        "missing": [day.isoformat() for day in days_between(days[0], days[-1]) if day not in set(days)] if days else [],
+        "maturity": {level.name.lower(): levels.count(level) for level in Maturity if level in levels},
+        "generation": state.generation,
+        "last_run": runs[-1] if runs else None,
+    }

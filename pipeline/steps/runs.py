@@ -1,0 +1,50 @@
+"""The folder of a run: what one step leaves for the next, as small JSON files, and what can be read afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Area
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a stage, what is done of it, and how much there is."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """A progress callback that says nothing."""
+
+
+def new_run_id() -> str:
+    """An id that sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(2).hex()}"
+
+
+def started(run_id: str) -> str:
+    """The instant a run was planned, ISO."""
+    return datetime.strptime(run_id[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).isoformat()
+
+
+def run_folder(area: Area, run_id: str) -> Path:
+    """Where the steps of a run leave what the next step needs."""
+    return area.runtime.root / "runs" / run_id
+
+
+def save(area: Area, run_id: str, name: str, document: Any) -> None:
+    write_json(run_folder(area, run_id) / f"{name}.json", document)
+
+
+def load(area: Area, run_id: str, name: str) -> Any:
+    return json.loads((run_folder(area, run_id) / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a small document so that a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    os.replace(temporary, path)
