@@ -113,12 +113,14 @@ def read_array(read: Read, name: str, document: Document, first: int = 0) -> np.
 def changed_chunks(read: Read, name: str, document: Document, indices: np.ndarray, values: np.ndarray) -> dict[str, bytes]:
     """The chunks of a small uncompressed array after ``array[indices] = values``.
 
+    What a chunk holds beyond the length of the first dimension counts as never written.
+
     Parameters
     ----------
     read : callable
         Bytes of a key of the cube, or None.
     name, document : str, mapping
-        The array.
+        The array as it is.
     indices : ndarray, (N, dimensions) int
     values : ndarray, (N,)
 
@@ -133,7 +135,10 @@ def changed_chunks(read: Read, name: str, document: Document, indices: np.ndarra
     for owner in np.unique(owners, axis=0):
         key = chunk_key(name, tuple(int(i) for i in owner))
         data = read(key)
-        chunk = np.full(chunks, document["fill_value"], document["data_type"]) if data is None else _chunk(data, document).copy()
+        chunk = np.full(chunks, document["fill_value"], document["data_type"])
+        if data is not None:
+            known = max(0, document["shape"][0] - int(owner[0] * chunks[0]))
+            chunk[:known] = _chunk(data, document)[:known]
         mine = (owners == owner).all(axis=1)
         chunk[tuple((indices[mine] - owner * chunks).T)] = values[mine]
         result[key] = chunk.tobytes()

@@ -29,7 +29,7 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.grid import day_from_number, day_number
-from pipeline.store.documents import Document, changed_chunks, dump, members, root_document
+from pipeline.store.documents import Document, changed_chunks, chunk_key, dump, members, root_document
 from pipeline.store.journal import Journal
 from pipeline.store.layout import journal_key, manifest_key
 from pipeline.store.lock import StoreLock
@@ -108,6 +108,7 @@ class Publisher:
             What of the staging is published; other blocks in it are not.
         extra_objects : iterable of (str, bytes)
             Products put beside the cube once the days are visible: path relative to the cube's folder, and content.
+            They should describe what `accepted` keeps.
         manifest : mapping, optional
             The run's manifest, put in place before any day becomes visible.
         method : str
@@ -119,12 +120,12 @@ class Publisher:
             If an entry is not staged whole or lies before the cube's start, another run holds the store, or a path is not safe.
         """
         staged = open_staged(staging)
-        with self._held(staged.run_id):
+        with self._held(staged.run_id) as lock:
             self._recover()
             state = self._state()
             kept, dropped = accepted(state, tuple(entries))
             journal = self._prepare(staged, state, kept, extra_objects if kept else (), manifest, method)
-            self._check_lock()
+            lock.check()
             self.objects.settle(source for source, _ in journal.renames())
             self.objects.write(self._journal, journal.to_bytes())
             self._carry_out(journal)
@@ -174,12 +175,8 @@ class Publisher:
                 self.objects.delete(f"staging/{run}")
         return tuple(runs)
 
-    def _held(self, owner: str) -> AbstractContextManager[Any]:
-        return nullcontext() if self.lock else StoreLock(self.cube_path, owner)
-
-    def _check_lock(self) -> None:
-        if self.lock:
-            self.lock.check()
+    def _held(self, owner: str) -> AbstractContextManager[StoreLock]:
+        return nullcontext(self.lock) if self.lock else StoreLock(self.cube_path, owner)
 
     def _read(self, key: str) -> bytes | None:
         try:
@@ -237,14 +234,18 @@ class Publisher:
         root = self._root()
         documents = members(root)
         length = documents["time"]["shape"][0]
+        for _, index, row, col in journal.cells:
+            if index >= length:
+                for layer in journal.layers:
+                    self.objects.delete(f"{self._cube}/{chunk_key(layer, (index, row, col))}")
         touched = np.array([cell[1:] for cell in journal.cells if cell[1] < length], np.int64).reshape(-1, 3)
-        if len(touched):
-            zeros = np.zeros(len(touched), np.uint64)
-            for key, data in changed_chunks(self._read, "state/digest", documents["state/digest"], touched, zeros).items():
-                self.objects.write(f"{self._cube}/{key}", data)
+        digests = changed_chunks(self._read, "state/digest", documents["state/digest"], touched, np.zeros(len(touched), np.uint64))
+        restored = {f"{name}/zarr.json": dump(document) for name, document in documents.items()}
+        for key, data in {**digests, **restored}.items():
+            self.objects.write(f"{self._cube}/{key}", data)
         generation = root["attributes"]["generation"]
-        restored = {**root, "attributes": {**root["attributes"], "generation": generation + generation % 2}}
-        self.objects.write(journal.root, dump(restored))
+        even = {**root, "attributes": {**root["attributes"], "generation": generation + generation % 2}}
+        self.objects.write(journal.root, dump(even))
         self.objects.delete(self._journal)
         self.objects.delete(journal.staging)
 
@@ -262,7 +263,7 @@ class Publisher:
             raise StoreError(f"{staged.path} is not a staging of {self.cube_path}", "stage beside the cube with create_staging")
         root = self._root()
         cells = _cells(staged, state, entries)
-        length = max(len(state.digest), *(cell[1] + 1 for cell in cells), 0) if cells else len(state.digest)
+        length = max([len(state.digest), *(cell[1] + 1 for cell in cells)])
         generation = root["attributes"]["generation"] + (2 if cells else 0)
         flats, documents = next_state(self._read, state, members(root), entries, length, method)
         new_root = next_root(root, documents, length, generation)

@@ -97,10 +97,10 @@ def next_state(
         # The axis is start + index everywhere, so whole chunks are written ahead of the length that shows them.
         ahead = np.arange(old // TIME_CHUNK * TIME_CHUNK, -(-length // TIME_CHUNK) * TIME_CHUNK)
         chunks |= changed_chunks(lambda _: None, "time", documents["time"], ahead[:, None], first + ahead)
-    chunks |= changed_chunks(read, "maturity", documents["maturity"], days[:, None], least)
-    chunks |= changed_chunks(read, "method", documents["method"], days[:, None], np.full(len(days), code))
-    chunks |= changed_chunks(read, "state/digest", documents["state/digest"], cells, digests)
-    chunks |= changed_chunks(read, "state/maturity", documents["state/maturity"], cells, maturities)
+    chunks |= changed_chunks(read, "maturity", found["maturity"], days[:, None], least)
+    chunks |= changed_chunks(read, "method", found["method"], days[:, None], np.full(len(days), code))
+    chunks |= changed_chunks(read, "state/digest", found["state/digest"], cells, digests)
+    chunks |= changed_chunks(read, "state/maturity", found["state/maturity"], cells, maturities)
     return chunks, documents
 
 
