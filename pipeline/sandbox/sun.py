@@ -65,7 +65,15 @@ def anisotropy(
     """
     volume, geometric = kernels(sun_zenith, view_zenith, relative_azimuth)
     volume_0, geometric_0 = kernels(reference_zenith, 0.0, 0.0)
-    f_volume = _VOLUME[:, None, None] * (0.45 + 0.75 * vegetation)
-    f_geometric = _GEOMETRIC[:, None, None] * (1.25 - 0.4 * vegetation)
-    ratio = (1 + f_volume * volume + f_geometric * geometric) / (1 + f_volume * volume_0 + f_geometric * geometric_0)
+    bare, grown = (
+        (1 + f_volume * volume + f_geometric * geometric) / (1 + f_volume * volume_0 + f_geometric * geometric_0)
+        for f_volume, f_geometric in ((0.45 * _VOLUME, 1.25 * _GEOMETRIC), (1.2 * _VOLUME, 0.85 * _GEOMETRIC))
+    )
+    ratio = vegetation[None] * (grown - bare)[:, None, None] + bare[:, None, None]
     return np.asarray(ratio, dtype=np.float32)
+
+
+def vegetation_of(reflectance: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Vegetation (0–1) from the bands of `vocabulary.BANDS`, for `anisotropy`."""
+    red, infrared = reflectance[2], reflectance[3]
+    return np.asarray(np.clip(((infrared - red) / (infrared + red) - 0.15) / 0.65, 0, 1), dtype=np.float32)

@@ -1,0 +1,334 @@
+"""Write a sandbox: COGs, STAC items and a static catalog of everything the sensors saw of a world."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.transform import Affine
+
+from pipeline.errors import StoreError
+from pipeline.grid import Grid, day_number, days_between
+from pipeline.sandbox.items import LANDSAT, MODIS, collection, landsat_files, landsat_item, modis_file, modis_id, modis_item
+from pipeline.sandbox.landsat import landsat_scenes
+from pipeline.sandbox.landscape import Canvas
+from pipeline.sandbox.modis import AFTER, BEFORE, FILL, QUALITY_FILL, SINUSOIDAL, Lattice, Look, compose, lattices, looks, missing_day
+from pipeline.sandbox.noise import key_of, uniform
+from pipeline.sandbox.orbit import Pass, passes
+from pipeline.sandbox.sky import Sky
+from pipeline.sandbox.world import Scenery, World
+from pipeline.vocabulary import BANDS
+
+MARGIN = 160
+"""Fine pixels around the area that the simulation needs: scenes and footprints reach beyond it."""
+
+_DAYS_PER_TASK = 8
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class SandboxSpec:
+    """What makes a sandbox: the same spec gives the same pixels.
+
+    Parameters
+    ----------
+    grid : Grid
+        The area. With a UTM grid of 30 m at 15 mod 30 m, the scenes of the western path lie on it without resampling.
+    first_day, last_day : date
+        Solar-local days of the scenes, both included.
+    seed : int
+    cloudiness : float
+        Mean share of the sky that is covered, 0–1.
+    landsat7 : bool
+        Add Landsat 7 with its missing scan lines.
+    """
+
+    grid: Grid
+    first_day: date
+    last_day: date
+    seed: int = 1
+    cloudiness: float = 0.5
+    landsat7: bool = False
+
+    def __post_init__(self) -> None:
+        if self.last_day < self.first_day:
+            raise ValueError(f"last_day {self.last_day} lies before first_day {self.first_day}")
+        if not 0 <= self.cloudiness <= 1:
+            raise ValueError(f"cloudiness {self.cloudiness} is not between 0 and 1")
+
+    @property
+    def world(self) -> World:
+        """The world with its truth."""
+        return World(self.seed, self.grid, self.first_day, self.last_day)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping; `from_dict` is its inverse."""
+        return {**asdict(self), "first_day": self.first_day.isoformat(), "last_day": self.last_day.isoformat()}
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> SandboxSpec:
+        """A spec from the mapping that `to_dict` made."""
+        first, last = date.fromisoformat(record["first_day"]), date.fromisoformat(record["last_day"])
+        return cls(**{**record, "grid": Grid(**record["grid"]), "first_day": first, "last_day": last})
+
+
+def load_spec(folder: Path | str) -> SandboxSpec:
+    """The spec of a written sandbox.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds no sandbox.
+    """
+    path = Path(folder) / "sandbox.json"
+    if not path.is_file():
+        raise StoreError(f"no sandbox in {folder}: {path.name} is missing", "make one with write_sandbox")
+    return SandboxSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def load_world(folder: Path | str) -> World:
+    """The world behind a written sandbox, with its truth."""
+    return load_spec(folder).world
+
+
+def write_sandbox(folder: Path | str, spec: SandboxSpec, progress: Progress | None = None, workers: int | None = None) -> Path:
+    """Simulate what Landsat and MODIS saw and write it as COGs with a static STAC catalog.
+
+    Parameters
+    ----------
+    folder : Path or str
+        New or empty.
+    spec : SandboxSpec
+    progress : callable, optional
+        Called as ``progress(stage, done, total)`` with stage ``"landsat and modis"`` or ``"mcd43a4"``.
+    workers : int, optional
+        Processes (spawned, so that a script needs ``if __name__ == "__main__"``); 1 = work in this one.
+        By default 1 for small sandboxes, else as many as there are cores, at most 4.
+
+    Returns
+    -------
+    Path
+        The ``catalog.json``: root → collections ``landsat-c2-l2`` and ``modis-43A4-061`` → items, with relative links and hrefs.
+
+    Raises
+    ------
+    StoreError
+        If the folder is not empty.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} is not empty", "give a new folder for the sandbox")
+    folder.mkdir(parents=True, exist_ok=True)
+    longitude = spec.grid.longitude
+    flights = passes(longitude, _latitude(spec), spec.first_day, spec.last_day, spec.landsat7)
+    days = days_between(spec.first_day - timedelta(days=BEFORE), spec.last_day + timedelta(days=AFTER))
+    first_tasks: list[tuple[Any, ...]] = [(_write_pass, flight) for flight in flights]
+    first_tasks += [(_look_at, chunk) for chunk in _chunks(days, _DAYS_PER_TASK)]
+    items: list[tuple[str, dict[str, Any]]] = []
+    seen: dict[date, list[list[Look]]] = {}
+    with _crew(folder, spec, _worker_count(spec, workers)) as run:
+        for result in run("landsat and modis", first_tasks, progress):
+            if isinstance(result, dict):
+                seen.update(result)
+            else:
+                items += result
+        second_tasks = []
+        for chunk in _chunks(days_between(spec.first_day, spec.last_day), _DAYS_PER_TASK):
+            reach = days_between(chunk[0] - timedelta(days=BEFORE), chunk[-1] + timedelta(days=AFTER))
+            second_tasks.append((_write_nbar, chunk, {day: seen[day] for day in reach}))
+        for result in run("mcd43a4", second_tasks, progress):
+            items += result
+    (folder / "sandbox.json").write_text(json.dumps(spec.to_dict(), indent=1), encoding="utf-8")
+    return _write_catalog(folder, spec, [item for _, item in sorted(items, key=lambda entry: entry[0])])
+
+
+def _latitude(spec: SandboxSpec) -> float:
+    _, south, _, north = spec.grid.lonlat_bounds
+    return (south + north) / 2
+
+
+def _worker_count(spec: SandboxSpec, workers: int | None) -> int:
+    if workers is not None:
+        return workers
+    days = (spec.last_day - spec.first_day).days + 1
+    small = (spec.grid.height + 2 * MARGIN) * (spec.grid.width + 2 * MARGIN) * days < 4e7
+    return 1 if small else min(os.cpu_count() or 1, 4)
+
+
+def _chunks(days: Sequence[date], size: int) -> list[list[date]]:
+    return [list(days[start : start + size]) for start in range(0, len(days), size)]
+
+
+@dataclass(frozen=True)
+class _Studio:
+    """What a process keeps between tasks."""
+
+    folder: Path
+    spec: SandboxSpec
+    scenery: Scenery
+    sky: Sky
+    places: list[Lattice]
+
+    @classmethod
+    def build(cls, folder: Path, spec: SandboxSpec) -> _Studio:
+        scenery = Scenery(spec.seed, Canvas.around(spec.grid, MARGIN), spec.world.latitude)
+        return cls(folder, spec, scenery, Sky(spec.seed, scenery.weather, spec.cloudiness), lattices(spec.grid))
+
+
+_studio: _Studio | None = None
+
+
+def _open_studio(folder: Path, spec: SandboxSpec) -> None:
+    global _studio
+    _studio = _Studio.build(folder, spec)
+
+
+def _in_studio(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    assert _studio is not None
+    return function(_studio, *arguments)
+
+
+@contextmanager
+def _crew(folder: Path, spec: SandboxSpec, workers: int) -> Iterator[Callable[[str, list[tuple[Any, ...]], Progress | None], Iterator[Any]]]:
+    """A function that runs tasks (function, *arguments) and yields their results as they come."""
+    if workers == 1:
+        studio = _Studio.build(folder, spec)
+
+        def run_here(stage: str, tasks: list[tuple[Any, ...]], progress: Progress | None) -> Iterator[Any]:
+            for done, (function, *arguments) in enumerate(tasks, start=1):
+                yield function(studio, *arguments)
+                if progress:
+                    progress(stage, done, len(tasks))
+
+        yield run_here
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_studio, initargs=(folder, spec)) as pool:
+
+        def run_there(stage: str, tasks: list[tuple[Any, ...]], progress: Progress | None) -> Iterator[Any]:
+            waiting = [pool.submit(_in_studio, function, tuple(arguments)) for function, *arguments in tasks]
+            for done, future in enumerate(as_completed(waiting), start=1):
+                yield future.result()
+                if progress:
+                    progress(stage, done, len(tasks))
+
+        yield run_there
+
+
+def _write_pass(studio: _Studio, flight: Pass) -> list[tuple[str, dict[str, Any]]]:
+    written = []
+    for scene in landsat_scenes(studio.scenery, studio.sky, studio.spec.grid, flight, studio.spec.grid.longitude):
+        item = landsat_item(scene)
+        home = studio.folder / LANDSAT / scene.id
+        home.mkdir(parents=True)
+        for key, (name, pixels) in landsat_files(scene).items():
+            nodata = {"qa_pixel": 1, "qa_aerosol": 1, "qa_radsat": None}.get(key, 0)
+            _write_cog(home / name, pixels, f"EPSG:{scene.epsg}", scene.transform, nodata)
+        written.append((f"{LANDSAT}/{scene.day}/{scene.id}", item))
+    return written
+
+
+def _look_at(studio: _Studio, days: list[date]) -> dict[date, list[list[Look]]]:
+    return {day: looks(studio.scenery, studio.sky, studio.spec.grid, studio.places, day) for day in days}
+
+
+def _write_nbar(studio: _Studio, days: list[date], seen: dict[date, list[list[Look]]]) -> list[tuple[str, dict[str, Any]]]:
+    written = []
+    for day in days:
+        if missing_day(studio.spec.seed, day):
+            continue
+        for index, place in enumerate(studio.places):
+            nbar = compose({other: found[index] for other, found in seen.items()}, day, studio.scenery.latitude)
+            if nbar is None:
+                continue
+            for produced in _productions(studio.spec, day):
+                item_id = modis_id(place, day, produced)
+                home = studio.folder / MODIS / item_id
+                home.mkdir(parents=True)
+                for number, band in enumerate(BANDS):
+                    _write_cog(home / modis_file(item_id, band, False), nbar.values[number], SINUSOIDAL, place.transform, FILL)
+                    _write_cog(home / modis_file(item_id, band, True), nbar.quality[number], SINUSOIDAL, place.transform, QUALITY_FILL)
+                written.append((f"{MODIS}/{day}/{item_id}", modis_item(place, day, produced)))
+    return written
+
+
+def _productions(spec: SandboxSpec, day: date) -> list[datetime]:
+    """When a granule was made: nine days later, sometimes once more."""
+    first = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=9, hours=3, minutes=53, seconds=31)
+    again = uniform(key_of(spec.seed, "made again"), day_number(day))[0] < 0.03
+    return [first, first + timedelta(days=17, hours=2)] if again else [first]
+
+
+def _write_cog(
+    path: Path,
+    pixels: npt.NDArray[Any],
+    crs: str,
+    transform: tuple[float, float, float, float, float, float],
+    nodata: int | None,
+) -> None:
+    """A tiled, compressed GeoTIFF with its header in front; small enough to need no overviews."""
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        count=1,
+        dtype=pixels.dtype,
+        crs=crs,
+        transform=Affine(*transform),
+        nodata=nodata,
+        tiled=True,
+        blockxsize=256,
+        blockysize=256,
+        compress="deflate",
+        predictor=2,
+        zlevel=1,
+    ) as target:
+        target.write(np.ascontiguousarray(pixels), 1)
+
+
+def _write_catalog(folder: Path, spec: SandboxSpec, items: list[dict[str, Any]]) -> Path:
+    """Items, collections and root, linked by relative hrefs."""
+    bbox = list(spec.grid.lonlat_bounds)
+    root_links = [_link("root", "./catalog.json")]
+    for name in (LANDSAT, MODIS):
+        mine = [item for item in items if item["collection"] == name]
+        document = collection(name, bbox, spec.first_day, spec.last_day)
+        document["links"] = [_link("root", "../catalog.json"), _link("parent", "../catalog.json")]
+        for item in mine:
+            item["links"] = [_link("root", "../../catalog.json"), _link("parent", "../collection.json"), _link("collection", "../collection.json")]
+            _write_json(folder / name / item["id"] / f"{item['id']}.json", item)
+            document["links"].append(_link("item", f"./{item['id']}/{item['id']}.json"))
+        _write_json(folder / name / "collection.json", document)
+        root_links.append(_link("child", f"./{name}/collection.json"))
+    root = {
+        "type": "Catalog",
+        "id": "sandbox",
+        "stac_version": "1.0.0",
+        "description": f"Simulated scenes of {spec.first_day} to {spec.last_day}, seed {spec.seed}",
+        "links": root_links,
+    }
+    _write_json(folder / "catalog.json", root)
+    return folder / "catalog.json"
+
+
+def _link(rel: str, href: str) -> dict[str, str]:
+    return {"rel": rel, "href": href, "type": "application/geo+json" if rel == "item" else "application/json"}
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
