@@ -23,6 +23,9 @@ class Band(_Strict):
     scale: float = Field(default=1e-4, description="value = DN · scale + offset")
     offset: float = 0.0
     nodata: float | None = Field(default=None, description="DN that means no data")
+    dtype: Literal["uint8", "int16", "uint16", "int32", "float32"] | None = Field(
+        default=None, description="type of the DN as read; left out, or without nodata, float32 with NaN as nodata"
+    )
     valid: tuple[float, float] | None = Field(default=None, description="range of DN that may be used, both ends included")
     quality_asset: str | None = Field(default=None, description="a quality layer of this band alone")
     quality_drop: tuple[int, ...] = Field(default=(), description="values of quality_asset that hide the band")

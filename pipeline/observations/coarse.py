@@ -1,0 +1,108 @@
+"""Coarse products on the coarse cells: nearest on a finer lattice, masked, then averaged per cell.
+
+Coarse cells are cut into equal sub-pixels anchored to the CRS, each of which takes the
+native pixel at its centre. A cell then is the mean of its own sub-pixels, whatever
+block or area it is computed in.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pipeline.catalog.scene import Scene
+from pipeline.grid import Grid, Window
+from pipeline.observations.masking import Limits, flags, physical
+from pipeline.observations.warp import Lattice, native_cells
+from pipeline.sensors.product import Band
+from pipeline.sensors.qa import band_quality
+
+SUBDIVISION = 4
+"""Sub-pixels along the edge of a cell for native pixels of the size of a cell and above."""
+INFLATION = 2.0
+"""σ of a value whose quality layer says that it is less certain, relative to the others."""
+LARGEST_INFLATION = 4.0
+"""σ of a cell of which only a small share was observed, relative to a whole one."""
+
+
+def subdivision(grid: Grid, scene: Scene) -> int:
+    """Sub-pixels along the edge of a coarse cell: not coarser than the native pixels, where they are square metres."""
+    cell = grid.resolution * grid.scale
+    return max(SUBDIVISION, min(math.ceil(cell / scene.transform[0] - 1e-6), grid.scale))
+
+
+def sub_grid(grid: Grid, cells: Window, parts: int) -> Grid:
+    """The sub-pixels of a window of coarse cells, `parts` along the edge of a cell."""
+    cell = grid.resolution * grid.scale
+    return Grid(
+        crs=grid.crs,
+        west=grid.west + cells.col * cell,
+        north=grid.north - cells.row * cell,
+        resolution=cell / parts,
+        height=cells.height * parts,
+        width=cells.width * parts,
+        scale=parts,
+    )
+
+
+def cell_values(
+    numbers: np.ndarray, hidden: np.ndarray, quality: np.ndarray | None, band: Band, std: float, limits: Limits, parts: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, 1 σ and observed share of the coarse cells in one band.
+
+    ``σ = std · (1 + (INFLATION − 1) · q) · min(1/√share, LARGEST_INFLATION)``, q being the share of
+    observed sub-pixels whose quality is low.
+
+    Parameters
+    ----------
+    numbers : ndarray, (Y · parts, X · parts)
+        Raw numbers of the sub-pixels.
+    hidden : ndarray, (Y · parts, X · parts) bool
+        Sub-pixels that the QA of the scene takes out.
+    quality : ndarray, (Y · parts, X · parts), or None
+        The band's own quality layer.
+    band : Band
+    std : float
+        1 σ of one native value.
+    limits : (float, float)
+        Reflectance outside is no observation.
+    parts : int
+        Sub-pixels along the edge of a cell.
+
+    Returns
+    -------
+    mean, std : ndarray, (Y, X) float32
+        NaN where nothing was observed.
+    share : ndarray, (Y, X) float32
+        0–1.
+    """
+    seen = ~hidden & (flags(numbers, band, limits) == 0)
+    doubtful = np.zeros(seen.shape, bool)
+    if quality is not None:
+        drop, doubtful = band_quality(band, quality)
+        seen &= ~drop
+    count = _cell_sum(seen, parts)
+    known = count > 0
+    divisor = np.where(known, count, 1.0)
+    mean = _cell_sum(np.where(seen, physical(numbers, band), 0.0), parts) / divisor
+    share = count / parts**2
+    spread = 1.0 / np.sqrt(np.where(known, share, 1.0))
+    sigma = std * (1 + (INFLATION - 1) * _cell_sum(seen & doubtful, parts) / divisor) * np.minimum(spread, LARGEST_INFLATION)
+    nothing = np.float32(np.nan)
+    return np.where(known, mean, nothing).astype(np.float32), np.where(known, sigma, nothing).astype(np.float32), share.astype(np.float32)
+
+
+def _cell_sum(values: np.ndarray, parts: int) -> np.ndarray:
+    """Sums over cells in one fixed order, so that the shape of the window does not decide the rounding."""
+    total = np.zeros((values.shape[0] // parts, values.shape[1] // parts))
+    for row in range(parts):
+        for col in range(parts):
+            total += values[row::parts, col::parts]
+    return total
+
+
+def native_index(grid: Grid, scene: Scene, cells: Window) -> np.ndarray:
+    """Index of the native pixel at the centre of each coarse cell, (Y, X) int64; tiles of a product share the numbering."""
+    size = grid.resolution * grid.scale
+    return native_cells(Lattice(grid.crs, grid.west, grid.north, size, size), cells, Lattice.of(scene.crs, scene.transform))

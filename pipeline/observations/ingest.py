@@ -1,0 +1,265 @@
+"""Reading scenes into the working store: each once, in parallel, whatever happens to the others."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.catalog.hrefs import CatalogLike, redact
+from pipeline.catalog.scene import Scene
+from pipeline.errors import ConfigurationError, LandfuseError
+from pipeline.grid import Grid, Window
+from pipeline.observations.coarse import cell_values, native_index, sub_grid, subdivision
+from pipeline.observations.cube import lazy_scenes
+from pipeline.observations.masking import QA_TYPE, mask_scene, raw_type
+from pipeline.observations.scenes_table import Row
+from pipeline.observations.working import WorkingStore
+from pipeline.sensors.product import Product
+from pipeline.sensors.qa import reasons as qa_reasons
+from pipeline.vocabulary import HIDING
+
+STRIP_PIXELS = 4_000_000
+"""Pixels of one band that a thread holds at once."""
+
+Progress = Callable[[str, int, int], None]
+
+
+class MaskLike(Protocol):
+    """What is looked at of the mask part of an area file."""
+
+    @property
+    def dilate(self) -> float: ...
+    @property
+    def reflectance(self) -> tuple[float, float]: ...
+
+
+@dataclass(frozen=True)
+class IngestRecord:
+    """What became of reading one scene.
+
+    Parameters
+    ----------
+    identity, id, product : str
+        Of the scene.
+    day : date
+    state : {"complete", "failed"}
+    error : str
+        Why it failed; without secrets.
+    clear_share : float
+        Share of the area that it shows clear.
+    seconds : float
+    """
+
+    identity: str
+    id: str
+    product: str
+    day: date
+    state: str
+    error: str
+    clear_share: float
+    seconds: float
+
+
+def ingest(
+    scenes: Sequence[Scene],
+    store: WorkingStore,
+    grid: Grid,
+    bands: Sequence[str],
+    products: Mapping[str, Product],
+    mask: MaskLike,
+    catalogs: Mapping[str, CatalogLike],
+    threads: int,
+    progress: Progress | None = None,
+) -> list[IngestRecord]:
+    """Read the scenes that the working store does not hold completely yet.
+
+    A scene counts when all of it was written. One that cannot be read, or is not what its
+    item says, is recorded as failed and does not stop the others. May be killed at any
+    moment and run again: only what was unfinished is read again.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+    store : WorkingStore
+    grid : Grid
+        Of the store.
+    bands : sequence of str
+        Of the store.
+    products : mapping of str to Product
+    mask : MaskPart
+        ``dilate`` [m] and ``reflectance`` (lowest, highest).
+    catalogs : mapping of str to CatalogPart
+        Say how hrefs are signed.
+    threads : int
+        Scenes read at the same time.
+    progress : callable, optional
+        Called as ``progress("ingest", done, total)``.
+
+    Returns
+    -------
+    list of IngestRecord
+        One for each scene that was tried, in the order of `scenes`.
+
+    Raises
+    ------
+    ConfigurationError
+        If `grid` or `bands` are not those of the store, or a product has none of the bands.
+    """
+    if grid != store.grid or tuple(bands) != store.bands:
+        raise ConfigurationError(f"{store.path} is for another grid or other bands", "delete it, or give the area another runtime.root")
+    for name in sorted({scene.product for scene in scenes}):
+        if not set(bands) & set(products[name].bands):
+            raise ConfigurationError(f"product {name} has the bands {', '.join(products[name].bands)}; the area asks for {', '.join(bands)}")
+    rows = store.allocate(scenes)
+    _write_native(rows, store)
+    records: dict[str, IngestRecord] = {}
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="read") as pool:
+        futures = [pool.submit(_read_row, row, store, products[row.scene.product], mask, catalogs) for row in rows]
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                record = future.result()
+                records[record.identity] = record
+                if progress is not None:
+                    progress("ingest", done, len(futures))
+        finally:
+            for future in futures:
+                future.cancel()
+            store.flush()
+    # What the threads settled while an exception was on its way is in the table as well.
+    return [records[row.scene.identity] for row in rows]
+
+
+def _read_row(row: Row, store: WorkingStore, product: Product, mask: MaskLike, catalogs: Mapping[str, CatalogLike]) -> IngestRecord:
+    started = time.monotonic()
+    scene, state, error, clear = row.scene, "complete", "", 0.0
+    try:
+        if scene.role == "fine":
+            window, clear = _read_fine(row, store, product, mask, catalogs)
+            store.complete(row, window, clear, [product.std] * len(store.bands))
+        else:
+            window, clear = _read_coarse(row, store, product, mask, catalogs)
+            store.complete(row, window, clear)
+    except LandfuseError as problem:
+        state, error = "failed", redact(str(problem))
+        store.fail(row, error)
+    return IngestRecord(scene.identity, scene.id, scene.product, scene.day, state, error, clear, time.monotonic() - started)
+
+
+def _read_fine(
+    row: Row, store: WorkingStore, product: Product, mask: MaskLike, catalogs: Mapping[str, CatalogLike]
+) -> tuple[Window, float]:
+    """Read, mask and write a fine scene; its window and the share of the area that it shows clear."""
+    grid, scene = store.grid, row.scene
+    window = footprint(scene, grid)
+    radius = mask.dilate / grid.resolution
+    # Cloud just outside of a strip, or of the area, hides pixels inside as well: whole cells, so that it stays a grid.
+    margin = math.ceil(radius / grid.scale) * grid.scale
+    clear = 0
+    for strip in _strips(window, store.block, grid.shape, STRIP_PIXELS):
+        padded = strip.padded(margin)
+        part = _window_grid(grid, padded)
+        numbers, layers = _read(scene, product, store.bands, part, catalogs)
+        values, reasons = mask_scene(product, numbers, layers, scene.platform, store.bands, mask.reflectance, radius)
+        inside = strip.relative_to(padded).slices
+        store.write_fine(row, strip, values[(slice(None), *inside)], reasons[inside])
+        clear += int(np.count_nonzero((reasons[inside] & int(HIDING)) == 0))
+    return window, clear / (grid.height * grid.width)
+
+
+def _read_coarse(
+    row: Row, store: WorkingStore, product: Product, mask: MaskLike, catalogs: Mapping[str, CatalogLike]
+) -> tuple[Window, float]:
+    """Read, mask, average and write a coarse scene; its window of cells and the share of the area that it shows."""
+    grid, scene = store.grid, row.scene
+    parts = subdivision(grid, scene)
+    fine = footprint(scene, grid)
+    cells = _outward(fine, grid.scale).clipped(*grid.shape).coarse(grid.scale)
+    chunk = store.array(f"coarse/{scene.product}/values").chunks[2]
+    observed = 0.0
+    for strip in _strips(cells, chunk, grid.coarse_shape, STRIP_PIXELS // parts**2):
+        numbers, layers = _read(scene, product, store.bands, sub_grid(grid, strip, parts), catalogs)
+        hidden = np.broadcast_to((qa_reasons(product, layers, scene.platform) & int(HIDING)) != 0, next(iter(numbers.values())).shape)
+        shape = (len(store.bands), *strip.shape)
+        mean, std, share = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), np.zeros(shape, np.float32)
+        for at, name in enumerate(store.bands):
+            if name in numbers:
+                band = product.bands[name]
+                quality = layers[band.quality_asset] if band.quality_asset else None
+                mean[at], std[at], share[at] = cell_values(numbers[name], hidden, quality, band, product.std, mask.reflectance, parts)
+        store.write_coarse(row, strip, mean, std, share)
+        observed += float(share.sum()) / len(numbers)
+    return cells, observed / math.prod(grid.coarse_shape)
+
+
+def _read(
+    scene: Scene, product: Product, bands: Sequence[str], grid: Grid, catalogs: Mapping[str, CatalogLike]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Raw numbers by common name and raw QA by asset key, through the lazy cube."""
+    numbers: dict[str, np.ndarray] = {}
+    by_type: dict[tuple[Any, str], list[str]] = {}
+    for name in bands:
+        if name in product.bands:
+            dtype, fill = raw_type(product.bands[name])
+            by_type.setdefault((dtype, repr(fill)), []).append(name)
+    for (dtype, fill), names in by_type.items():
+        numbers |= _computed(scene, names, grid, dtype, float(fill), catalogs)
+    present = [layer.asset for layer in product.layers_of(scene.platform) if layer.required or layer.asset in scene.assets]
+    present += [asset for name in numbers if (asset := product.bands[name].quality_asset)]
+    assets = list(dict.fromkeys(present))
+    return numbers, _computed(scene, assets, grid, QA_TYPE, 0, catalogs) if assets else {}
+
+
+def _computed(
+    scene: Scene, assets: Sequence[str], grid: Grid, dtype: np.dtype[Any], fill: float, catalogs: Mapping[str, CatalogLike]
+) -> dict[str, np.ndarray]:
+    cube = lazy_scenes([scene], assets, grid, dtype, fill, catalogs, chunk=max(grid.shape))
+    # The threads are those of `ingest`: one scene is one thread's work.
+    values = cube.data[0].compute(scheduler="synchronous")
+    return dict(zip(assets, values, strict=True))
+
+
+def footprint(scene: Scene, grid: Grid) -> Window:
+    """The fine pixels of the area inside the outline of a scene."""
+    bounds = grid.project_bounds(scene.raster_bounds, scene.crs)
+    # Corners of a sinusoidal tile may lie off the Earth.
+    return grid.window_of(bounds) if all(map(math.isfinite, bounds)) else grid.window
+
+
+def _window_grid(grid: Grid, window: Window) -> Grid:
+    """The grid of a window on whole coarse cells, which may reach beyond the area."""
+    west, _, _, north = grid.window_bounds(window)
+    return Grid(grid.crs, west, north, grid.resolution, window.height, window.width, grid.scale)
+
+
+def _outward(window: Window, size: int) -> Window:
+    """The window grown to multiples of `size`."""
+    top, left = window.row // size * size, window.col // size * size
+    bottom, right = -(-(window.row + window.height) // size) * size, -(-(window.col + window.width) // size) * size
+    return Window(top, left, bottom - top, right - left)
+
+
+def _strips(window: Window, chunk: int, shape: tuple[int, int], pixels: int) -> Iterator[Window]:
+    """The window cut into strips of whole chunks of an array of `shape`, each of about `pixels`."""
+    if not window.height or not window.width:
+        return
+    whole = _outward(window, chunk)
+    height = max(pixels // whole.width // chunk, 1) * chunk
+    for row in range(whole.row, whole.row + whole.height, height):
+        strip = Window(row, whole.col, min(height, whole.row + whole.height - row), whole.width)
+        yield strip.clipped(*shape)
+
+
+def _write_native(rows: Sequence[Row], store: WorkingStore) -> None:
+    """The native cells of coarse products, from the first scene of each that comes in."""
+    first = {row.scene.product: row.scene for row in reversed(rows) if row.scene.role == "coarse"}
+    everything = Window(0, 0, *store.grid.coarse_shape)
+    for product, scene in first.items():
+        if (store.read_native(product, everything) < 0).all():
+            store.write_native(product, everything, native_index(store.grid, scene, everything))

@@ -1,0 +1,204 @@
+"""From pixels of a target grid to pixels of a source raster, by exact coordinates and nearest neighbour.
+
+GDAL's warper interpolates coordinates between control points, so that its result
+depends on how the target is cut into chunks (up to 4 % of MODIS pixels differ). Here
+every pixel centre is projected by itself: any window of the target gives the same pixels.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from pyproj import CRS, Transformer
+
+from pipeline.grid import Window
+
+_DIGITS = 6
+"""Decimals of a source pixel that are kept, so that centres that fall on a pixel edge are not decided by rounding noise."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """An infinite lattice of north-up pixels.
+
+    Parameters
+    ----------
+    crs : str
+        ``"EPSG:n"`` or WKT.
+    west, north : float
+        Outer corner of pixel (0, 0) [CRS units].
+    width, height : float
+        Size of a pixel [CRS units], both positive.
+    """
+
+    crs: str
+    west: float
+    north: float
+    width: float
+    height: float
+
+    @classmethod
+    def of(cls, crs: str, transform: tuple[float, float, float, float, float, float]) -> Lattice:
+        """The lattice of an affine transform (a, b, c, d, e, f) without rotation."""
+        a, _, west, _, e, north = transform
+        return cls(crs, west, north, a, -e)
+
+    def eastings(self, first: int, count: int) -> np.ndarray:
+        """Pixel centres of columns `first` and on."""
+        return self.west + (np.arange(first, first + count) + 0.5) * self.width
+
+    def northings(self, first: int, count: int) -> np.ndarray:
+        """Pixel centres of rows `first` and on."""
+        return self.north - (np.arange(first, first + count) + 0.5) * self.height
+
+    def columns(self, eastings: np.ndarray) -> np.ndarray:
+        """Columns that hold the eastings, float: infinite where the coordinate is."""
+        return np.floor(np.round((eastings - self.west) / self.width, _DIGITS))
+
+    def rows(self, northings: np.ndarray) -> np.ndarray:
+        """Rows that hold the northings, float: infinite where the coordinate is."""
+        return np.floor(np.round((self.north - northings) / self.height, _DIGITS))
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Which source pixels a window of the target takes.
+
+    Parameters
+    ----------
+    source : Window
+        The smallest rectangle of the source that holds them; empty when there are none.
+    flat : ndarray, (y, x) int32, or None
+        Index into the raveled rectangle; where `outside`, 0. None when target and source lie
+        on one lattice: then the rectangle itself fills `inside`.
+    inside : Window
+        The rectangle of the target window that has source pixels; all of it with `flat`.
+    outside : ndarray, (y, x) bool, or None
+        Target pixels without a source pixel; None when there are none.
+    """
+
+    source: Window
+    flat: np.ndarray | None
+    inside: Window
+    outside: np.ndarray | None
+
+    def take(self, pixels: np.ndarray, shape: tuple[int, int], fill: np.generic) -> np.ndarray:
+        """The target window, from the pixels of `source`."""
+        if self.flat is None:
+            if self.inside.shape == shape:
+                return pixels
+            out = np.full(shape, fill, pixels.dtype)
+            out[self.inside.slices] = pixels
+            return out
+        out = pixels.reshape(-1).take(self.flat)
+        if self.outside is not None:
+            out[self.outside] = fill
+        return out
+
+
+_EMPTY = Window(0, 0, 0, 0)
+_LOCK = threading.Lock()
+
+
+def gather(target: Lattice, window: Window, source: Lattice, shape: tuple[int, int]) -> Gather:
+    """Nearest source pixels of a target window.
+
+    Parameters
+    ----------
+    target : Lattice
+    window : Window
+        Pixels of the target; may lie anywhere.
+    source : Lattice
+    shape : tuple of int
+        (rows, columns) of the source.
+    """
+    if same_crs(target.crs, source.crs):
+        return _gather_aligned(target, window, source, shape)
+    # One thread computes while the others, which mostly want the same, wait for it.
+    with _LOCK:
+        return _gather_projected(target, window, source, shape)
+
+
+def same_crs(one: str, other: str) -> bool:
+    """Whether two CRS put the same numbers at the same place."""
+    return one == other or _same_crs(one, other)
+
+
+@lru_cache(maxsize=256)
+def _same_crs(one: str, other: str) -> bool:
+    return bool(CRS.from_user_input(one).equals(CRS.from_user_input(other), ignore_axis_order=True))
+
+
+def native_cells(target: Lattice, window: Window, source: Lattice) -> np.ndarray:
+    """Index of the source pixel at the centre of each pixel of a target window.
+
+    Parameters
+    ----------
+    target, source : Lattice
+    window : Window
+        Pixels of the target.
+
+    Returns
+    -------
+    ndarray, (y, x) int64
+        Counted on the lattice of the source from the origin of its CRS, so that tiles of
+        one product share the numbering: ``row · 2³² + column``; -1 where there is none.
+    """
+    eastings, northings = _project(target, window, source)
+    across = source.columns(eastings) + round(source.west / source.width)
+    down = source.rows(northings) - round(source.north / source.height)
+    known = np.isfinite(across) & np.isfinite(down)
+    across, down = np.where(known, across, 0).astype(np.int64), np.where(known, down, 0).astype(np.int64)
+    # Both are counted from -2³¹, so that neither the sum nor the row is negative.
+    return np.where(known, (down + 2**30) * 2**32 + (across + 2**30), -1)
+
+
+def _project(target: Lattice, window: Window, source: Lattice) -> tuple[np.ndarray, np.ndarray]:
+    """Source coordinates of the pixel centres of a target window, (y, x) float64 each."""
+    eastings, northings = np.meshgrid(target.eastings(window.col, window.width), target.northings(window.row, window.height))
+    if same_crs(target.crs, source.crs):
+        return eastings, northings
+    return _transformer(target.crs, source.crs).transform(eastings, northings)
+
+
+def _gather_aligned(target: Lattice, window: Window, source: Lattice, shape: tuple[int, int]) -> Gather:
+    cols = source.columns(target.eastings(window.col, window.width)).astype(np.int64)
+    rows = source.rows(target.northings(window.row, window.height)).astype(np.int64)
+    inside_cols = np.flatnonzero((cols >= 0) & (cols < shape[1]))
+    inside_rows = np.flatnonzero((rows >= 0) & (rows < shape[0]))
+    if not inside_cols.size or not inside_rows.size:
+        return Gather(_EMPTY, None, _EMPTY, None)
+    # Both run on without a gap, because columns and rows grow with the pixels of the target.
+    inside = Window(int(inside_rows[0]), int(inside_cols[0]), inside_rows.size, inside_cols.size)
+    rows, cols = rows[inside_rows], cols[inside_cols]
+    rectangle = Window(int(rows[0]), int(cols[0]), int(rows[-1] - rows[0]) + 1, int(cols[-1] - cols[0]) + 1)
+    if rectangle.shape == inside.shape:
+        return Gather(rectangle, None, inside, None)
+    flat = np.zeros(window.shape, np.int32)
+    flat[inside.slices] = (rows - rectangle.row)[:, None] * rectangle.width + (cols - rectangle.col)
+    outside: np.ndarray | None = None
+    if inside.shape != window.shape:
+        outside = np.ones(window.shape, bool)
+        outside[inside.slices] = False
+    return Gather(rectangle, flat, Window(0, 0, *window.shape), outside)
+
+
+@lru_cache(maxsize=12)
+def _gather_projected(target: Lattice, window: Window, source: Lattice, shape: tuple[int, int]) -> Gather:
+    eastings, northings = _project(target, window, source)
+    cols, rows = source.columns(eastings), source.rows(northings)
+    inside = (cols >= 0) & (cols < shape[1]) & (rows >= 0) & (rows < shape[0])
+    if not inside.any():
+        return Gather(_EMPTY, None, _EMPTY, None)
+    top, left = int(rows[inside].min()), int(cols[inside].min())
+    rectangle = Window(top, left, int(rows[inside].max()) - top + 1, int(cols[inside].max()) - left + 1)
+    flat = np.where(inside, (rows - top) * rectangle.width + (cols - left), 0).astype(np.int32)
+    return Gather(rectangle, flat, Window(0, 0, *window.shape), None if inside.all() else ~inside)
+
+
+@lru_cache(maxsize=64)
+def _transformer(source: str, target: str) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
