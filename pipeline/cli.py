@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -140,6 +141,21 @@ def status(area_file: AreaFile, as_json: AsJson = False) -> None:
     out.print(table)
 
 
+@app.command(epilog="Example: `landfuse score area.yaml --json`")
+def score(area_file: AreaFile, as_json: AsJson = False) -> None:
+    """Score the days that the area withholds, beside the six controls."""
+    from pipeline.steps.score import score_withheld
+
+    area = load_area(area_file)
+    with _progress(as_json) as progress:
+        found = score_withheld(area, progress)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    out.print(found.table())
+    out.print(found.verdict)
+
+
 @app.command(epilog="Example: `landfuse methods --json`")
 def methods(as_json: AsJson = False) -> None:
     """List the fusion methods: what they are, what they need, how far they look."""
@@ -202,7 +218,7 @@ def demo(
 
                 run_embedded(area_file, run_id, progress)
                 report = steps.load_report(area, run_id)
-        score = demonstration.score(area, folder, progress)
+        score = demonstration.score(area, progress)
     if as_json:
         _print_json({"report": report.to_dict(), "score": score.to_dict()})
     else:
@@ -232,6 +248,51 @@ def catalog_search(area_file: AreaFile, days: Days = None, as_of: AsOf = None, a
     out.print(table)
     for item, reason in made.skipped:
         err.print(f"skipped {item}: {reason}")
+
+
+@catalog_app.command(
+    "build", epilog="Example: `landfuse catalog build data --template 'LC8{path:3}{row:3}{date:%Y%j}LGN00_{asset}.tif' --crs EPSG:32649`"
+)
+def catalog_build(
+    folder: Annotated[Path, typer.Argument(help="Folder of GeoTIFFs.")],
+    template: Annotated[str, typer.Option(help="Form of the file names: {date:%Y%j}, {asset}, {name}, {name:width}, {*}.")],
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder of the catalog; the folder itself when left out.")] = None,
+    collection: Annotated[str | None, typer.Option(help="Collection id; the name of the folder when left out.")] = None,
+    crs: Annotated[str | None, typer.Option(help="Local grid that files without a CRS are assigned.")] = None,
+    resolution: Annotated[float | None, typer.Option(help="Pixel size of files without one [m].")] = None,
+    origin: Annotated[tuple[float, float], typer.Option(help="West and north of the corner of files without one [m].")] = (0.0, 0.0),
+    asset: Annotated[str, typer.Option(help="Asset key when the template has no {asset}.")] = "data",
+    bands: Annotated[list[str] | None, typer.Option("--band", help="Asset key of each band of multi-band files, in order.")] = None,
+    first: Annotated[str | None, typer.Option(help="Day of the first band of a time series (YYYY-MM-DD).")] = None,
+    step: Annotated[int | None, typer.Option(help="Days between the bands of a time series.")] = None,
+    window: Annotated[int | None, typer.Option(help="Days that went into a value, from its date on.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a folder of plain GeoTIFFs into a STAC catalog. Pixels are never moved; an assigned georeference is said aloud."""
+    from pipeline.catalog.build import build_catalog
+
+    built = build_catalog(
+        folder,
+        template,
+        out_folder,
+        collection=collection,
+        crs=crs,
+        resolution=resolution,
+        origin=origin,
+        asset=asset,
+        bands=bands or (),
+        first=_day(first),
+        step=step,
+        window=window,
+    )
+    if as_json:
+        _print_json(asdict(built))
+        return
+    out.print(f"{built.items} items of {built.files} files in collection {built.collection}: {built.catalog}", soft_wrap=True)
+    for note in built.notes:
+        out.print(f"  note: {note}", soft_wrap=True)
+    for name in built.unmatched:
+        err.print(f"  not described by the template: {name}")
 
 
 def main() -> None:

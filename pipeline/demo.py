@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import yaml
 
 from pipeline.config import Area
 from pipeline.errors import ConfigurationError
+from pipeline.grid import Window, day_from_number, days_between
 from pipeline.steps import Progress, silent
+
+if TYPE_CHECKING:
+    from pipeline.steps.score import Score
 
 FIRST = date(2023, 6, 1)
 """First published day; the archive around it is as long as the default method looks."""
+
+SCORED = 6
+"""Days that are scored, spread over the month."""
 
 ARCHIVE = 72
 """Days of simulated observations before and after the published month."""
@@ -64,6 +73,22 @@ def _area_document(bounds: tuple[float, float, float, float], last: date, worker
         },
         "runtime": {"catalogs": {"default": {"url": "sandbox/catalog.json"}}, "compute": {"workers": workers}},
     }
+
+
+def score(area: Area, progress: Progress = silent) -> Score:
+    """Score every fifth published day against the truth of the simulated region."""
+    from pipeline.sandbox import load_world
+    from pipeline.steps.score import score_truth
+
+    world = load_world(area.runtime.root / "sandbox")
+    last = area.science.end or FIRST
+    days = days_between(FIRST, last)[:: max(1, len(days_between(FIRST, last)) // SCORED)]
+
+    def truth(number: int, window: Window) -> np.ndarray:
+        rows, cols = window.slices
+        return world.truth(day_from_number(number))[:, rows, cols]
+
+    return score_truth(area, truth, days, progress)
 
 
 def next_steps(area: Area, area_file: Path) -> list[str]:

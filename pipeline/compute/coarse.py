@@ -97,9 +97,8 @@ def _restored(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     window, tau = job.restoration["window"], job.restoration["tau"]
     series = store.read_coarse(cells, days[0] - window, days[-1] + window)
-    mean, std, observed = restore(
-        torch.from_numpy(series.values), torch.from_numpy(series.std), torch.from_numpy(np.asarray(series.days)), np.array(days), window, tau
-    )
+    values, std, when = (torch.from_numpy(np.asarray(part)) for part in (series.values, series.std, series.days))
+    mean, std, observed = restore(values, std, when, np.array(days), window, tau)
     bias: Mapping[str, Any] = job.restoration.get("bias", {})
     if bias and not biased:
         mean, std = apply_bias(mean, std, bias)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from pipeline.compute.job import Job, Task
 from pipeline.config import Area
 from pipeline.errors import LandfuseError
 from pipeline.grid import Window, day_from_number, day_number
@@ -36,7 +37,6 @@ def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]
         ``days`` made, ``tasks`` run, ``failed`` tasks, and ``workers``.
     """
     from pipeline.compute.cluster import open_cluster
-    from pipeline.compute.job import Job
     from pipeline.store.staging import create_staging, require_space
     from pipeline.store.template import check_cube, create_cube
 
@@ -54,20 +54,10 @@ def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]
     staging = create_staging(area.cube_path, run_id, numbers)
     seconds: dict[str, float] = {}
     with open_cluster(compute.scheduler, compute.workers, compute.torch_threads, compute.memory_limit, compute.gpu) as cluster:
-        job = Job(
-            observations=str(observations_path(area)),
-            staging=str(staging),
-            grid=area.grid,
-            bands=science.bands,
-            method=science.method.name,
-            options=science.method.options,
-            restoration=science.restoration.model_dump(),
-            device=cluster.device,
-            threads=compute.torch_threads,
-        )
+        job = job_of(area, str(staging), cluster.device)
         with _timed(seconds, "estimate"):
             learnt = read_parameters(area) or _estimate(area, cluster, job, planned, progress)
-        job = replace(job, parameters=learnt["method"], restoration={**job.restoration, "bias": learnt["restoration"]})
+        job = with_parameters(job, learnt)
         with _timed(seconds, "restore"):
             _restore(area, cluster, job, planned, learnt["digest"], progress)
         with _timed(seconds, "fuse"):
@@ -79,6 +69,27 @@ def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]
     save(area, run_id, "records", {"tasks": records, "seconds": seconds, "workers": workers})
     failed = sum(bool(record["error"]) for record in records)
     return {"days": len(todo), "tasks": len(records), "failed": failed, "workers": workers}
+
+
+def job_of(area: Area, staging: str = "", device: str = "cpu") -> Job:
+    """What workers must know of an area, before anything is learnt about it."""
+    science = area.science
+    return Job(
+        observations=str(observations_path(area)),
+        staging=staging,
+        grid=area.grid,
+        bands=science.bands,
+        method=science.method.name,
+        options=science.method.options,
+        restoration=science.restoration.model_dump(),
+        device=device,
+        threads=area.runtime.compute.torch_threads,
+    )
+
+
+def with_parameters(job: Job, learnt: Mapping[str, Any]) -> Job:
+    """The job with what was learnt about the area."""
+    return replace(job, parameters=learnt["method"], restoration={**job.restoration, "bias": learnt["restoration"]})
 
 
 def _estimate(area: Area, cluster: Any, job: Any, planned: Plan, progress: Progress) -> dict[str, Any]:
@@ -164,10 +175,8 @@ def _fuse(area: Area, cluster: Any, job: Any, todo: Sequence[DayPlan], progress:
     return records
 
 
-def block_tasks(area: Area, todo: Sequence[DayPlan]) -> list[Any]:
+def block_tasks(area: Area, todo: Sequence[DayPlan]) -> list[Task]:
     """One task per block and at most ``runtime.compute.days_per_task`` of its days."""
-    from pipeline.compute.job import Task
-
     blocks = {(block.row, block.col): block for block in area.grid.blocks(area.science.block)}
     slots: dict[tuple[int, int], list[int]] = defaultdict(list)
     for slot, day in enumerate(todo):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.catalog.scene import Scene
+from pipeline.catalog.search import Search, find_scenes
 from pipeline.config import Area
 from pipeline.errors import CatalogError, ConfigurationError, StoreError
 from pipeline.grid import day_number, days_between
@@ -105,7 +106,7 @@ def plan(area: Area, first: date | None = None, last: date | None = None, as_of:
         )
     reach = reach_of(area)
     progress("search", 0, 1)
-    found = _search(area, first - timedelta(days=reach.coarse_before), last + timedelta(days=reach.coarse_after))
+    found = search(area, first - timedelta(days=reach.coarse_before), last + timedelta(days=reach.coarse_after))
     progress("search", 1, 1)
     scenes = tuple(scene for scene in found.scenes if not (scene.role == "fine" and scene.day in area.science.withhold))
     if not scenes:
@@ -138,9 +139,8 @@ def plan(area: Area, first: date | None = None, last: date | None = None, as_of:
     return Plan(first, last, as_of, tuple(days), scenes, unread, failed, tuple(found.skipped))
 
 
-def _search(area: Area, first: date, last: date) -> Any:
-    from pipeline.catalog.search import find_scenes
-
+def search(area: Area, first: date, last: date) -> Search:
+    """The scenes of all sources of the area whose support touches the days."""
     science = area.science
     return find_scenes((*science.fine, *science.coarse), area.runtime.catalogs, area.products, area.grid, first, last)
 

@@ -85,7 +85,8 @@ def publish(area: Area, run_id: str, progress: Progress = silent) -> dict[str, A
     kept, _ = publisher.accepted(entries)
     facts, new, every = _day_facts(area, run_id, kept)
     outcomes = day_outcomes(area, run_id)
-    used = inputs_of(np.array(numbers), [area.grid.window], [as_input(area, scene) for scene in planned.scenes], reach_of(area)).any(0)
+    inputs = [as_input(area, scene) for scene in planned.scenes]
+    used: list[bool] = inputs_of(np.array(numbers), [area.grid.window], inputs, reach_of(area)).any(axis=0).tolist()
     manifest = Manifest(
         run=run_id,
         area=area.name,
@@ -93,7 +94,7 @@ def publish(area: Area, run_id: str, progress: Progress = silent) -> dict[str, A
         parameters_digest=(read_parameters(area) or {"digest": ""})["digest"],
         inputs=[
             {"id": scene.id, "collection": scene.collection, "stamp": scene.stamp, "error": planned.failed.get(scene.id)}
-            for scene, looked_at in zip(planned.scenes, used.tolist(), strict=True)
+            for scene, looked_at in zip(planned.scenes, used, strict=True)
             if looked_at
         ],
         days={day.isoformat(): str(outcome) for day, outcome, _ in outcomes},
