@@ -15,6 +15,9 @@ PAGE = 100
 SLICE = 31
 """Days of one request: long periods run into the servers' time limits."""
 
+_TIMEOUT = (10.0, 60.0)
+"""Of connecting and of reading [s]."""
+
 
 class Api:
     """One STAC API.
@@ -50,7 +53,7 @@ class Api:
             respect_retry_after_header=True,
         )
         with _reported(url):
-            self._client = Client.open(url, stac_io=StacApiIO(max_retries=retry, timeout=60))
+            self._client = Client.open(url, stac_io=StacApiIO(max_retries=retry, timeout=_TIMEOUT))
 
     def items(
         self,

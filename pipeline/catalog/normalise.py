@@ -217,9 +217,7 @@ def _stamp(properties: Mapping[str, Any], parts: Mapping[str, str], assets: Mapp
 def _georeference(item: Mapping[str, Any], item_id: str, product: Product) -> _Georeference:
     """CRS, transform and shape of the bands, from the assets where they say it, else from the item."""
     properties = item.get("properties") or {}
-    found = {
-        common: _asset_georeference({**properties, **item["assets"][band.asset]}, item_id) for common, band in product.bands.items()
-    }
+    found = {common: _asset_georeference({**properties, **item["assets"][band.asset]}, item_id) for common, band in product.bands.items()}
     first = next(iter(found.values()))
     differing = [common for common, other in found.items() if other != first]
     if differing:

@@ -50,7 +50,9 @@ def grid() -> Grid:
     return Grid.from_bounds("EPSG:32633", (500_000, 4_900_000, 503_840, 4_903_840))
 
 
-def landsat_item(item_id: str = "LC08_L2SP_190029_20240610_02_T1", datetime: str = "2024-06-10T09:50:00Z", **changes: Any) -> dict[str, Any]:
+def landsat_item(
+    item_id: str = "LC08_L2SP_190029_20240610_02_T1", datetime: str = "2024-06-10T09:50:00Z", **changes: Any
+) -> dict[str, Any]:
     """An item as the Planetary Computer writes it."""
     keys = ("blue", "green", "red", "nir08", "swir16", "swir22", "qa_pixel", "qa_radsat", "qa_aerosol")
     item = {
@@ -102,8 +104,8 @@ def modis_item(doy: str = "2024160", stamp: str = "2024169035331") -> dict[str, 
             "proj:epsg": None,
             "proj:wkt2": (
                 'PROJCS["unnamed",GEOGCS["Unknown datum based upon the custom spheroid",DATUM["Not specified (based on custom spheroid)",'
-                'SPHEROID["Custom spheroid",6371007.181,0]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],PROJECTION["Sinusoidal"],'
-                'PARAMETER["longitude_of_center",0],PARAMETER["false_easting",0],PARAMETER["false_northing",0],UNIT["Meter",1]]'
+                'SPHEROID["Custom spheroid",6371007.181,0]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],'
+                'PROJECTION["Sinusoidal"],PARAMETER["longitude_of_center",0],PARAMETER["false_easting",0],PARAMETER["false_northing",0],UNIT["Meter",1]]'
             ),
             "proj:shape": [2400, 2400],
             "proj:transform": [463.3127165279165, 0.0, 1111950.519667, 0.0, -463.3127165274999, 5559752.598333],

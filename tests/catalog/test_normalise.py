@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.catalog import Scene
@@ -103,7 +103,8 @@ def test_the_nominal_day_of_mcd43a4_comes_from_the_id_and_not_from_datetime(reco
     assert item["properties"]["datetime"].startswith("2025-03-05")
     assert (scene.day, scene.first_day, scene.last_day) == (date(2025, 3, 2), date(2025, 2, 22), date(2025, 3, 9))
     assert (scene.acquisition, scene.stamp, scene.platform) == ("MCD43A4_h35v10_2025061", "2025070035331", "terra-aqua")
-    assert scene.crs.startswith("PROJCS") and "Sinusoidal" in scene.crs
+    assert scene.crs.startswith("PROJCS")
+    assert "Sinusoidal" in scene.crs
     assert scene.assets["nir08"].endswith("Nadir_Reflectance_Band2.tif")
     assert scene.assets["BRDF_Albedo_Band_Mandatory_Quality_Band2"].endswith("Quality_Band2.tif")
 
@@ -123,7 +124,10 @@ def test_composites_without_datetime_start_on_their_nominal_day_and_tell_terra_f
     assert item["properties"]["datetime"] is None
     assert (scene.day, scene.last_day, scene.platform) == (date(2025, 2, 26), date(2025, 3, 5), "aqua")
     assert scene.acquisition.startswith("MYD09A1")
-    for name, product in (("MYD09Q1.A2025057.h35v10.061.2025066034638", "modis-09Q1-061"), ("MOD13Q1.A2025049.h35v10.061.2025070114834", "modis-13Q1-061")):
+    for name, product in (
+        ("MYD09Q1.A2025057.h35v10.061.2025066034638", "modis-09Q1-061"),
+        ("MOD13Q1.A2025049.h35v10.061.2025070114834", "modis-13Q1-061"),
+    ):
         assert scene_from_item(recorded(f"planetary-computer/items_limit1_page_{name}.json")[0], product, PRODUCTS[product], 0.0).platform
 
 
@@ -232,19 +236,23 @@ def test_bounds_come_from_the_bbox_or_else_from_the_geometry() -> None:
         lonlat_bounds({"id": "x"})
 
 
+@settings(deadline=None)
 @given(
     instant=st.datetimes(datetime(2013, 1, 1), datetime(2030, 1, 1)),
     longitude=st.floats(-180, 180, allow_nan=False),
     shift=st.integers(-12, 12),
 )
 def test_the_day_of_an_acquisition_is_its_solar_day_however_the_instant_is_written(instant: datetime, longitude: float, shift: int) -> None:
-    zoned = (instant.replace(tzinfo=UTC) + timedelta(hours=shift)).replace(tzinfo=None).isoformat() + f"{'+' if shift >= 0 else '-'}{abs(shift):02d}:00"
+    zoned = (instant.replace(tzinfo=UTC) + timedelta(hours=shift)).replace(
+        tzinfo=None
+    ).isoformat() + f"{'+' if shift >= 0 else '-'}{abs(shift):02d}:00"
     day = landsat_scene(landsat_item(datetime=instant.isoformat() + "Z"), longitude).day
     assert day == landsat_scene(landsat_item(datetime=zoned), longitude).day
     noon = datetime(day.year, day.month, day.day, 12) - timedelta(hours=longitude / 15)
     assert abs(instant - noon) <= timedelta(hours=12, microseconds=2)
 
 
+@settings(deadline=None)
 @given(day=st.dates(date(2001, 1, 1), date(2030, 12, 31)), longitude=st.floats(-180, 180, allow_nan=False))
 def test_the_day_of_a_composite_never_depends_on_the_longitude(day: date, longitude: float) -> None:
     scene = scene_from_item(modis_item(f"{day:%Y%j}"), "modis-43A4-061", MCD43A4, longitude)
@@ -252,6 +260,7 @@ def test_the_day_of_a_composite_never_depends_on_the_longitude(day: date, longit
     assert (scene.first_day, scene.last_day) == (day - timedelta(days=8), day + timedelta(days=7))
 
 
+@settings(deadline=None)
 @given(longitude=st.floats(-179.9, 179.9, allow_nan=False))
 def test_scenes_of_one_pass_over_midnight_utc_stay_on_one_solar_day(longitude: float) -> None:
     # Landsat crosses at about 10:00 local solar time, which is near midnight UTC around 150° east and 150° west.

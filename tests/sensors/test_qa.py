@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.sensors import BitField, Layer, Product, builtin_products
@@ -72,7 +72,16 @@ def test_a_scene_without_optional_layers_has_no_reason_anywhere() -> None:
 def test_the_state_layer_of_mod09_is_read_by_its_fields() -> None:
     product = builtin_products()["modis-09A1-061"]
     clear_land = 1 << 3
-    states = [clear_land, clear_land | 0b01, clear_land | 0b10, clear_land | 0b11, clear_land | 0b100, 0b000, clear_land | (3 << 8), 1 << 15 | clear_land]
+    states = [
+        clear_land,
+        clear_land | 0b01,
+        clear_land | 0b10,
+        clear_land | 0b11,
+        clear_land | 0b100,
+        0b000,
+        clear_land | (3 << 8),
+        1 << 15 | clear_land,
+    ]
     found = reasons(product, {"sur_refl_state_500m": np.array(states, np.uint16)}, "terra")
     expected = [0, Reason.CLOUD, Reason.CLOUD, 0, Reason.SHADOW, Reason.WATER, Reason.CIRRUS, Reason.SNOW]
     assert found.tolist() == [int(reason) for reason in expected]
@@ -84,6 +93,7 @@ def test_negative_values_of_signed_layers_are_matched() -> None:
     assert found.tolist() == [Reason.FILL, 0, 0, Reason.SNOW, Reason.CLOUD]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**16 - 1), st.integers(0, 15), st.integers(1, 16))
 def test_bit_fields_equal_plain_arithmetic(value: int, first: int, width: int) -> None:
     number = (value >> first) % 2**width
