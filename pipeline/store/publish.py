@@ -223,14 +223,17 @@ class Publisher:
             except FileNotFoundError:
                 if not again:
                     raise
-        self.objects.delete(self._journal)
+        # The journal goes last: as long as it is there, somebody finishes this.
         self.objects.delete(journal.staging)
+        self.objects.delete(self._journal)
 
     def _abandon(self, journal: Journal) -> None:
         """Forget a publication that cannot be finished.
 
         New days stay invisible; blocks of published days get digest 0, so that the next plan makes them again.
         """
+        # What is left of the staging goes first: it must never be taken for whole by a later attempt.
+        self.objects.delete(journal.staging)
         root = self._root()
         documents = members(root)
         length = documents["time"]["shape"][0]
@@ -247,7 +250,6 @@ class Publisher:
         even = {**root, "attributes": {**root["attributes"], "generation": generation + generation % 2}}
         self.objects.write(journal.root, dump(even))
         self.objects.delete(self._journal)
-        self.objects.delete(journal.staging)
 
     def _prepare(
         self,

@@ -225,8 +225,8 @@ def _write_state(path: Path, blocks: tuple[int, int]) -> None:
 
 
 def _consolidate(path: Path) -> None:
-    documents = {
-        file.parent.relative_to(path).as_posix(): json.loads(file.read_bytes()) for file in path.rglob("zarr.json") if file.parent != path
-    }
-    root = json.loads((path / "zarr.json").read_bytes())
-    (path / "zarr.json").write_bytes(dump(with_members(root, documents)))
+    """Gather all documents in the root document, and write every one the way publishing does."""
+    documents = {file.parent.relative_to(path).as_posix(): json.loads(file.read_bytes()) for file in path.rglob("zarr.json")}
+    root = with_members(documents.pop("."), documents)
+    for name, document in {".": root, **documents}.items():
+        (path / name / "zarr.json").write_bytes(dump(document))

@@ -20,6 +20,7 @@ from pipeline.store.objects import LocalObjects
 from pipeline.store.publish import Entry, Publisher
 from pipeline.store.staging import create_staging, write_block_day
 from pipeline.store.state import read_state
+from pipeline.store.template import create_cube
 from pipeline.store.validation import validate_staging
 from pipeline.store.verify import verify_cube
 from pipeline.vocabulary import Maturity
@@ -188,9 +189,7 @@ class Story:
     """A cube with days 0 and 2; a run improves 0, adds the missing 1 and appends 3."""
 
     def __init__(self, folder: Path) -> None:
-        self.grid = small_grid()
-        from pipeline.store.template import create_cube
-
+        self.grid = small_grid((1, 1))
         before = folder / "before"
         cube = create_cube(before / "fused.zarr", self.grid, ("red",), START, BLOCK)
         Publisher(cube).publish(stage(cube, "first", [0, 2], self.grid, 1, seed=1), entries([0, 2], self.grid, 1))
@@ -203,6 +202,7 @@ class Story:
         undisturbed = self.start(folder / "undisturbed")
         self.run(undisturbed)
         self.after = tree(undisturbed)
+        assert sound(undisturbed / "fused.zarr")
 
     def start(self, folder: Path) -> Path:
         shutil.copytree(self.before, folder)
@@ -244,31 +244,28 @@ def story(tmp_path_factory) -> Story:
     return Story(tmp_path_factory.mktemp("story"))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_whatever_call_fails_readers_see_old_or_new_days_and_a_rerun_gives_the_same_store(story, tmp_path, after):
-    at = 0
-    seen = set()
+@pytest.mark.parametrize(("after", "stride"), [(False, 1), (True, 3)], ids=["before", "after"])
+def test_whatever_call_fails_readers_see_old_or_new_days_and_a_rerun_gives_the_same_store(story, tmp_path, after, stride):
+    at, seen = 1, set()
     while True:
-        at += 1
         folder = story.start(tmp_path / str(at))
         objects = Faulty(folder, at, after)
         try:
             story.run(folder, objects)
         except OSError:
             story.assert_readable(folder)
-        else:
+        if objects.left > 0:
             break
         seen.add(Publisher(folder / "fused.zarr").recover())
         story.assert_readable(folder)
         story.run(folder)
         assert tree(folder) == story.after, f"call {at}"
-        assert sound(folder / "fused.zarr")
-        shutil.rmtree(folder)
+        at += stride
     assert at > 50
     assert seen == {"nothing", "replayed"}
 
 
-@pytest.mark.parametrize("at", [12, 30, 55])
+@pytest.mark.parametrize("at", [12, 22, 37])
 def test_a_killed_publication_is_finished_by_the_next_run(story, tmp_path, at):
     folder = story.start(tmp_path / "killed")
     shutil.copytree(story.staged, folder / "staging" / "second")
@@ -282,11 +279,11 @@ def test_a_killed_publication_is_finished_by_the_next_run(story, tmp_path, at):
         "        super().move(source, target); self.left -= 1\n"
         "        if self.left == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
         "root = Path(sys.argv[1])\n"
-        f"made = [Entry({FIRST} + i, 0, c, 2, Maturity.INTERIM) for i in (0, 1, 3) for c in (0, 1)]\n"
+        f"made = [Entry({FIRST} + i, 0, 0, 2, Maturity.INTERIM) for i in (0, 1, 3)]\n"
         "Publisher(root / 'fused.zarr', Killer(root)).publish(root / 'staging/second/fused.zarr', made,"
         " [('stac/second.json', b'item')], {'run': 'second'}, 'residual')\n"
     )
-    # 1 odd document, 36 chunks, then manifest, 5 small arrays and 12 documents before the commit.
+    # 1 odd document, 18 chunks, then manifest, 5 small arrays and 12 documents before the commit.
     killed = subprocess.run([sys.executable, "-c", code, str(folder), str(at)], capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     story.assert_readable(folder)
@@ -296,7 +293,7 @@ def test_a_killed_publication_is_finished_by_the_next_run(story, tmp_path, at):
     assert story.plan(folder) == []
 
 
-@pytest.mark.parametrize("moves", [0, 1, 20, 45])
+@pytest.mark.parametrize("moves", [0, 1, 12, 30])
 def test_a_publication_whose_staging_was_lost_is_dropped_and_made_again(story, tmp_path, moves):
     folder = story.start(tmp_path / "lost")
     objects = LocalObjects(folder)
@@ -316,8 +313,8 @@ def test_a_publication_whose_staging_was_lost_is_dropped_and_made_again(story, t
     group = zarr.open_group(folder / "fused.zarr", mode="r")
     assert group.attrs["generation"] % 2 == 0
     assert group["red"].shape[0] == 3
-    assert not list(folder.glob("fused.zarr/*/c/3"))
-    assert len(story.plan(folder)) == 6
+    assert not list(folder.glob("fused.zarr/*/c/3/*/*"))
+    assert len(story.plan(folder)) == 3
     story.run(folder)
     found = {key: data for key, data in tree(folder).items() if key != "fused.zarr/zarr.json"}
     assert found == {key: data for key, data in story.after.items() if key != "fused.zarr/zarr.json"}
@@ -327,7 +324,7 @@ def test_a_publication_whose_staging_was_lost_is_dropped_and_made_again(story, t
 def test_a_run_that_finds_a_journal_finishes_it_first(story, tmp_path):
     folder = story.start(tmp_path / "next")
     with pytest.raises(OSError):
-        story.run(folder, Faulty(folder, 45, False))
+        story.run(folder, Faulty(folder, 50, False))
     cube = folder / "fused.zarr"
     assert (folder / "fused.zarr.journal").exists()
     Publisher(cube).publish(stage(cube, "third", [4], story.grid, 1, seed=3), entries([4], story.grid, 3))
