@@ -39,7 +39,7 @@ def contact_sheet_png(
     Parameters
     ----------
     pictures : sequence of DayPicture
-        The days in the order they are shown, all of the same bands; `read_picture` with ``size=256`` is plenty.
+        The days in the order they are shown, all of the same bands; `thumbnail` is plenty.
     title, subtitle : str
         Usually the area and the run.
     stretch : Stretch, optional

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -59,8 +60,10 @@ def opened(cube: xr.Dataset | Path | str) -> Iterator[xr.Dataset]:
         yield cube
         return
     try:
-        dataset = xr.open_zarr(cube, chunks=None, mask_and_scale=False, decode_times=False)
-    except (FileNotFoundError, KeyError, OSError) as error:
+        # A cube is read by its consolidated metadata, which publishing replaces at once; a staging has none.
+        consolidated = "consolidated_metadata" in json.loads((Path(cube) / "zarr.json").read_bytes())
+        dataset = xr.open_zarr(cube, chunks=None, mask_and_scale=False, decode_times=False, consolidated=consolidated)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise StoreError(f"no cube at {cube}: {error}", "give the folder of a published cube or of a staging") from error
     with dataset:
         yield dataset
@@ -145,6 +148,17 @@ def read_picture(
             shares={kind: int(counts[kind]) / (height * width) for kind in Provenance},
             maturity=maturity,
         )
+
+
+def thumbnail(picture: DayPicture, size: int = 256) -> DayPicture:
+    """A picture reduced further, to at most `size` pixels an edge, for when many are kept. Shares stay exact."""
+    factor = max(1, -(-max(picture.provenance.shape) // size))
+    valid = np.isfinite(picture.values)
+    total = [_binned(band, 0, 0, factor) for band in np.where(valid, picture.values, 0.0)]
+    count = [_binned(band, 0, 0, factor) for band in valid.astype(np.float32)]
+    values = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=np.array(count) > 0).astype(np.float32)
+    rows, columns = (_middles(length, factor) for length in picture.provenance.shape)
+    return replace(picture, values=values, provenance=picture.provenance[np.ix_(rows, columns)])
 
 
 def day_at(dataset: xr.Dataset, index: int) -> date:

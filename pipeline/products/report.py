@@ -10,6 +10,7 @@ from html import escape
 
 from pipeline.products.colour import PROVENANCE_COLOURS, PROVENANCE_LABELS
 from pipeline.products.drawing import MATURITY_COLOURS, percent
+from pipeline.store.check import Check
 from pipeline.vocabulary import Maturity, Outcome, Provenance
 
 
@@ -33,22 +34,6 @@ class ReportDay:
     maturity: Maturity
     shares: Mapping[Provenance, float]
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Check:
-    """What one validator found.
-
-    Parameters
-    ----------
-    name : str
-    passed : bool
-    detail : str
-    """
-
-    name: str
-    passed: bool
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +67,8 @@ class RunReport:
     contact_sheet: bytes = b""
     tables: Sequence[tuple[str, str]] = ()
 
+
+_GREEN, _AMBER, _RED = "#226e48", "#9e7c16", "#a8322a"
 
 _GOOD = {Outcome.PUBLISHED, Outcome.UNCHANGED, Outcome.EXPECTED_EMPTY}
 
@@ -165,12 +152,14 @@ def _picture(png: bytes) -> str:
 def _checks(checks: Sequence[Check]) -> str:
     if not checks:
         return ""
-    rows = "".join(
-        f"<tr><td>{escape(check.name)}</td><td>{_tag('passed', '#226e48') if check.passed else _tag('failed', '#a8322a')}</td>"
-        f"<td>{escape(check.detail)}</td></tr>"
-        for check in checks
-    )
+    rows = "".join(f"<tr><td>{escape(check.name)}</td><td>{_verdict(check)}</td><td>{escape(check.message)}</td></tr>" for check in checks)
     return f"<h2>Checks before publishing</h2><table><tr><th>check</th><th></th><th>found</th></tr>{rows}</table>"
+
+
+def _verdict(check: Check) -> str:
+    if check.passed:
+        return _tag("passed", _GREEN)
+    return _tag("failed", _RED) if check.severity == "error" else _tag("look", _AMBER)
 
 
 def _seconds(seconds: Mapping[str, float]) -> str:
@@ -194,7 +183,7 @@ def _emphasis(cell: str) -> str:
 
 
 def _outcome_colour(outcome: Outcome) -> str:
-    return "#226e48" if outcome in _GOOD else "#a8322a" if outcome in (Outcome.FAILED, Outcome.REJECTED) else "#9e7c16"
+    return _GREEN if outcome in _GOOD else _RED if outcome in (Outcome.FAILED, Outcome.REJECTED) else _AMBER
 
 
 def _tag(word: str, colour: str) -> str:

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from pipeline.assessment.scoring import Row, Sample, score
 from pipeline.assessment.tables import csv_text, json_text, markdown, rich_table, verdict
-from pipeline.assessment.withheld import WITHHELD, score_withheld
 
 TRUTH = np.linspace(0.1, 0.6, 2 * 4 * 4).reshape(2, 4, 4)
 CONTROLS = frozenset({"linear", "nearest"})
@@ -21,6 +20,10 @@ CONTROLS = frozenset({"linear", "nearest"})
 
 def shifted(by: float) -> np.ndarray:
     return TRUTH + by
+
+
+def whole(truth: np.ndarray, images: dict[str, np.ndarray]) -> Sample:
+    return Sample(truth, images, {"all": np.ones(truth.shape[-2:], bool)})
 
 
 def row(name: str, rmse: float, stratum: str = "clouded") -> Row:
@@ -47,7 +50,7 @@ def test_a_hole_in_one_image_leaves_those_pixels_out_for_all_and_shows_as_covera
     holes[0, 0] = np.nan
     other = shifted(0.0)
     other[:, 0] += 10.0
-    rows = score_withheld(TRUTH, {"nearest": holes, "residual": other}, 8, CONTROLS)
+    rows = score([whole(TRUTH, {"nearest": holes, "residual": other})], 8, CONTROLS)
     by_name = {row.name: row for row in rows}
     assert by_name["residual"].pixels == by_name["nearest"].pixels == 12
     assert by_name["residual"].rmse == pytest.approx(0.0)
@@ -68,10 +71,9 @@ def test_samples_that_compare_different_images_are_refused() -> None:
         score([Sample(TRUTH, {"a": TRUTH}, everywhere), Sample(TRUTH, {"b": TRUTH}, everywhere)], 8)
 
 
-def test_a_hidden_part_of_a_withheld_image_does_not_count() -> None:
+def test_where_the_truth_is_hidden_nothing_counts() -> None:
     truth = np.where(np.arange(4) < 2, np.nan, TRUTH)
-    made = score_withheld(truth, {"published": shifted(0.03)}, 8)[0]
-    assert made.stratum == WITHHELD
+    made = score([whole(truth, {"published": shifted(0.03)})], 8)[0]
     assert made.pixels == 8
     assert made.coverage == 1.0
     assert made.bias == pytest.approx(0.03)
@@ -122,7 +124,7 @@ def test_csv_holds_every_figure_at_full_precision() -> None:
 
 
 def test_json_is_json_even_with_undefined_and_infinite_figures() -> None:
-    perfect = score_withheld(TRUTH[:1], {"published": TRUTH[:1]}, 8)
+    perfect = score([whole(TRUTH[:1], {"published": TRUTH[:1]})], 8)
     record = json.loads(json_text(perfect), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))[0]
     assert record["sam"] is None
     assert record["psnr"] is None

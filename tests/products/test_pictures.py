@@ -15,7 +15,7 @@ import xarray as xr
 from PIL import Image
 
 from pipeline.errors import StoreError
-from pipeline.grid import Grid
+from pipeline.grid import Grid, day_number
 from pipeline.products.colour import (
     NODATA_COLOUR,
     PROVENANCE_COLOURS,
@@ -27,11 +27,12 @@ from pipeline.products.colour import (
 )
 from pipeline.products.contact_sheet import contact_sheet_png
 from pipeline.products.drawing import percent
-from pipeline.products.picture import DayPicture, band_names, picture_bands, read_picture
+from pipeline.products.picture import DayPicture, band_names, picture_bands, read_picture, thumbnail
 from pipeline.products.quicklook import quicklook_png
+from pipeline.store.staging import BlockDay, create_staging, write_block_day
 from pipeline.vocabulary import Maturity, Provenance
 
-from .conftest import BANDS, fill_cube
+from .conftest import BANDS, START, fill_cube
 
 
 def picture_of(values: np.ndarray, bands: tuple[str, ...] = ("red", "green", "blue")) -> DayPicture:
@@ -70,6 +71,14 @@ def test_a_dataset_opened_with_scale_and_fill_applied_gives_the_same_picture(cub
     np.testing.assert_allclose(raw.values, decoded.values, atol=1e-6)
     assert raw.day == decoded.day
     assert raw.shares == decoded.shares
+
+
+@pytest.mark.parametrize("size", [100, 48, 24])
+def test_a_thumbnail_of_a_whole_picture_is_the_day_read_at_that_size(cube: Path, size: int) -> None:
+    small, read = thumbnail(read_picture(cube, 0), size), read_picture(cube, 0, size=size)
+    np.testing.assert_allclose(small.values, read.values, atol=1e-6)
+    np.testing.assert_array_equal(small.provenance, read.provenance)
+    assert small.shares == read.shares
 
 
 def test_shares_are_counted_on_all_fine_pixels_and_add_up_to_one(cube: Path, grid: Grid) -> None:
@@ -184,3 +193,33 @@ def test_products_import_neither_torch_nor_prefect() -> None:
     names = "stac, picture, colour, drawing, quicklook, contact_sheet, report"
     code = f"import sys; from pipeline.products import {names}; sys.exit(any(name in sys.modules for name in ('torch', 'prefect')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_staging_is_shown_like_a_cube(cube: Path, grid: Grid) -> None:
+    days = [day_number(START) + offset for offset in (0, 9)]
+    staging = create_staging(cube, "preview", days)
+    for block in grid.blocks(64):
+        shape = block.window.shape
+        codes = np.full(shape, 2, np.uint8)
+        write_block_day(
+            staging,
+            block,
+            1,
+            BlockDay(
+                bands=np.full((len(BANDS), *shape), 0.2, np.float32),
+                std=np.full((len(BANDS), *shape), 0.02, np.float32),
+                provenance=codes,
+                condition=np.zeros_like(codes),
+                days_to_observation=np.zeros(shape, np.int16),
+                coarse_valid=codes,
+            ),
+        )
+    picture = read_picture(staging, 1, maturity=Maturity.NRT)
+    assert picture.day == START + timedelta(days=9)
+    assert picture.maturity is Maturity.NRT
+    assert picture.shares[Provenance.FUSED_TWO_SIDED] == 1.0
+    np.testing.assert_allclose(picture.values, 0.2, atol=1e-6)
+    empty = read_picture(staging, 0)
+    assert np.isnan(empty.values).all()
+    assert empty.shares[Provenance.MISSING] == 1.0
+    assert empty.maturity is None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import date
 from html.parser import HTMLParser
 
-from pipeline.products.report import Check, ReportDay, RunReport, report_html
+from pipeline.products.report import ReportDay, RunReport, report_html
+from pipeline.store.check import Check
 from pipeline.vocabulary import Maturity, Outcome, Provenance
 
 
@@ -51,7 +52,7 @@ REPORT = RunReport(
         ReportDay(date(2023, 6, 2), Outcome.FAILED, Maturity.NONE, {}, "<script>alert(1)</script>"),
     ],
     seconds={"read": 1.5, "fuse": 2.5},
-    checks=[Check("range", True, "0 of 1 000 000"), Check("seams", False, "jump of 0.03 at a block edge")],
+    checks=[Check("range", True, "error", "0 of 1 000 000"), Check("step", False, "warning", "jump of 0.13 at a block")],
     contact_sheet=b"\x89PNG",
     tables=[("Scores", "| image | RMSE |\n|---|---:|\n| residual | 0.01 |\n| *linear* | 0.02 |\n")],
 )
@@ -79,7 +80,8 @@ def test_a_report_says_what_became_of_every_day_and_check() -> None:
         "2023-06-02",
         "failed",
         "new scene",
-        "seams",
+        "step",
+        "look",
         "4.0 s",
         "residual",
         "linear",
