@@ -141,7 +141,7 @@ def build_catalog(
         files=len(rasters),
         assigned=sum(1 for raster in rasters if raster.assigned),
         unmatched=tuple(unmatched),
-        notes=_notes(rasters, folder, out, unmatched),
+        notes=_notes(rasters, folder, out),
     )
 
 
@@ -221,7 +221,7 @@ def _contents(
         return [(name.id, start, {band: index + 1 for index, band in enumerate(bands)})]
     if raster.count > 1:
         raise ConfigurationError(
-            f"{raster.path.name} has {raster.count} bands", "name them with --bands, or give --step when they are dates of a time series"
+            f"{raster.path.name} has {raster.count} bands", "name each with --band, or give --step when they are dates of a time series"
         )
     return [(name.id, start, {key: None})]
 
@@ -351,7 +351,7 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def _notes(rasters: list[_Raster], folder: Path, out: Path, unmatched: list[str]) -> tuple[str, ...]:
+def _notes(rasters: list[_Raster], folder: Path, out: Path) -> tuple[str, ...]:
     notes = []
     for said in dict.fromkeys(raster.assigned for raster in rasters if raster.assigned):
         count = sum(1 for raster in rasters if raster.assigned == said)
@@ -360,9 +360,7 @@ def _notes(rasters: list[_Raster], folder: Path, out: Path, unmatched: list[str]
             "Pixels are not moved; do not compare places with other data."
         )
     if not folder.is_relative_to(out):
-        notes.append(f"The files lie outside the folder of the catalog: write allow: [{folder}] for this catalog in the area file.")
-    if unmatched:
-        notes.append(f"{len(unmatched)} GeoTIFFs are not of this form and were left out: {', '.join(unmatched[:5])}.")
+        notes.append(f"The files lie outside the folder of the catalog: add {folder} to allow of this catalog in the area file.")
     return tuple(notes)
 
 
