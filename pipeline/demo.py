@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import yaml
 
 from pipeline.config import Area
 from pipeline.errors import ConfigurationError
-from pipeline.grid import Window, day_from_number, days_between
+from pipeline.grid import Grid, Window, day_from_number, days_between
 from pipeline.steps import Progress, silent
 
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ def prepare(folder: Path, size: int, days: int, seed: int, workers: int, progres
     last = FIRST + timedelta(days=days - 1)
     west, south = 15 + 240 * 2084, 15 + 240 * 20420
     bounds = (float(west), float(south), float(west + size * 30), float(south + size * 30))
-    spec = SandboxSpec(
-        seed=seed, crs="EPSG:32633", bounds=bounds, first_day=FIRST - timedelta(days=ARCHIVE), last_day=last + timedelta(days=ARCHIVE)
-    )
+    grid = Grid.from_bounds("EPSG:32633", bounds)
+    spec = SandboxSpec(grid, FIRST - timedelta(days=ARCHIVE), last + timedelta(days=ARCHIVE), seed)
     area_file = folder / "area.yaml"
     document = _area_document(bounds, last, workers)
     if area_file.exists() and yaml.safe_load(area_file.read_text(encoding="utf-8"))["science"] != document["science"]:
         raise ConfigurationError(f"{folder} holds a demo of other settings", "give another folder, or remove this one")
     if not (folder / "sandbox" / "catalog.json").exists():
+        shutil.rmtree(folder / "sandbox", ignore_errors=True)  # a simulation that was interrupted
         write_sandbox(folder / "sandbox", spec, progress)
     area_file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return area_file

@@ -149,10 +149,11 @@ def _condition(source: np.ndarray, reasons: np.ndarray | None, observed_share: n
     condition = np.zeros(source.shape, np.uint8)
     if reasons is not None:
         seen = source == Provenance.OBSERVED
-        condition[seen & (reasons & Reason.SNOW > 0)] |= Condition.SNOW
-        condition[seen & (reasons & Reason.WATER > 0)] |= Condition.WATER
-    condition[(source != Provenance.OBSERVED) & (source != Provenance.MISSING) & (observed_share < 0.5)] |= Condition.COARSE_FILLED
-    condition[source == Provenance.CLIMATOLOGY] |= Condition.CLIMATOLOGY_ONLY
+        condition[seen & (reasons & Reason.SNOW > 0)] |= np.uint8(Condition.SNOW)
+        condition[seen & (reasons & Reason.WATER > 0)] |= np.uint8(Condition.WATER)
+    predicted = (source != Provenance.OBSERVED) & (source != Provenance.MISSING)
+    condition[predicted & (observed_share < 0.5)] |= np.uint8(Condition.COARSE_FILLED)
+    condition[source == Provenance.CLIMATOLOGY] |= np.uint8(Condition.CLIMATOLOGY_ONLY)
     return condition
 
 

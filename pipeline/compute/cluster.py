@@ -63,7 +63,7 @@ class Cluster:
             return future
 
         first = [future for _ in range(in_flight * self.workers) if (future := submit_next()) is not None]
-        queue = as_completed(first)
+        queue = as_completed(first, loop=self.client.loop)
         for future in queue:
             error = future.exception()
             yield positions.pop(future.key), error if error is not None else future.result()

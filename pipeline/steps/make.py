@@ -34,7 +34,7 @@ def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]
     Returns
     -------
     dict
-        ``days`` made, ``tasks`` run, ``failed`` tasks, and ``workers``.
+        ``days`` of which a block was made, ``tasks`` run, ``failed`` tasks, and ``workers``.
     """
     from pipeline.compute.cluster import open_cluster
     from pipeline.store.staging import create_staging, require_space
@@ -67,8 +67,8 @@ def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]
         for part, spent in record["seconds"].items():
             seconds[f"fuse.{part}"] = seconds.get(f"fuse.{part}", 0.0) + spent
     save(area, run_id, "records", {"tasks": records, "seconds": seconds, "workers": workers})
-    failed = sum(bool(record["error"]) for record in records)
-    return {"days": len(todo), "tasks": len(records), "failed": failed, "workers": workers}
+    made = {day for record in records if not record["error"] for day in record["days"]}
+    return {"days": len(made), "tasks": len(records), "failed": sum(bool(record["error"]) for record in records), "workers": workers}
 
 
 def job_of(area: Area, staging: str = "", device: str = "cpu") -> Job:

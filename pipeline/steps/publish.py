@@ -86,7 +86,7 @@ def publish(area: Area, run_id: str, progress: Progress = silent) -> dict[str, A
     facts, new, every = _day_facts(area, run_id, kept)
     outcomes = day_outcomes(area, run_id)
     inputs = [as_input(area, scene) for scene in planned.scenes]
-    used: list[bool] = inputs_of(np.array(numbers), [area.grid.window], inputs, reach_of(area)).any(axis=0).tolist()
+    used = np.any(inputs_of(np.array(numbers), [area.grid.window], inputs, reach_of(area)), axis=0)
     manifest = Manifest(
         run=run_id,
         area=area.name,
