@@ -110,23 +110,37 @@ def landsat_scenes(scenery: Scenery, sky: Sky, grid: Grid, flight: Pass, longitu
         Degrees, of the middle of the area.
     """
     margin = (scenery.canvas.height - grid.height) // 2
-    window = Window(margin - MARGIN, margin - MARGIN, grid.height + 2 * MARGIN, grid.width + 2 * MARGIN)
-    view = _observe(scenery, sky, flight, window)
+    shown = Window(margin - MARGIN, margin - MARGIN, grid.height + 2 * MARGIN, grid.width + 2 * MARGIN)
     key = key_of(scenery.seed, "pass", flight.platform, flight.path, day_number(flight.day))
-    x, y = scenery.canvas.x[window.slices[1]], scenery.canvas.y[window.slices[0]]
+    x, y = scenery.canvas.x[shown.slices[1]], scenery.canvas.y[shown.slices[0]]
+    swaths = [_coverage(grid, flight, x, y, place, key) for place in (0, 1)]
+    if not (swaths[0] | swaths[1]).any():
+        return []
+    seen = _bounding(swaths[0] | swaths[1])
+    window = Window(shown.row + seen.row, shown.col + seen.col, seen.height, seen.width)
+    view = _observe(scenery, sky, flight, window)
     scenes = []
     for place, row in enumerate(flight.rows):
-        covered = _coverage(grid, flight, x, y, place, key)
+        covered = swaths[place][seen.slices]
         if not covered.any():
             continue
+        part = _bounding(covered)
+        corner = (float(x[seen.col + part.col]) - grid.resolution / 2, float(y[seen.row + part.row]) + grid.resolution / 2)
         latency = timedelta(days=3 + int(5 * uniform(key, place, 1)[0]), hours=5, minutes=13)
         repeated = bool(uniform(key, place, 2)[0] < 0.03) or (place == 0 and _first_of_month(flight))
         processings = [(0, latency, 0.010 if repeated else 0.0)]
         if repeated:
             processings.append((1, latency + timedelta(days=21), 0.0))
+        frame = _frame(view, covered, part, corner, grid, _epsg(longitude, flight.eastern), [int(12 * value) for value in uniform(key, np.arange(4), place + 10)])
         for number, delay, error in processings:
-            scenes.append(_scene(view, covered, grid, flight, row, place, key, number, delay, error, longitude, scenery.latitude))
+            scenes.append(_scene(frame, flight, row, place, key, number, delay, error, longitude, scenery.latitude))
     return scenes
+
+
+def _bounding(mask: npt.NDArray[np.bool_]) -> Window:
+    """The smallest window that holds all of a mask."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return Window(int(rows[0]), int(cols[0]), int(rows[-1] - rows[0] + 1), int(cols[-1] - cols[0] + 1))
 
 
 def _first_of_month(flight: Pass) -> bool:
@@ -156,7 +170,11 @@ def _observe(scenery: Scenery, sky: Sky, flight: Pass, window: Window) -> _View:
         layer += opacity * (CLOUD[band] * brightness - layer)
     _blur(seen, key_of(seed, "pointing", flight.platform, flight.path, number))
     rng = np.random.Generator(np.random.Philox(key=int(key_of(seed, "noise", flight.platform, flight.path, number))))
-    seen += rng.standard_normal(seen.shape, dtype=np.float32) * (0.0012 + 0.006 * seen)
+    noise = np.empty(opacity.shape, dtype=np.float32)
+    for band in range(6):
+        rng.standard_normal(dtype=np.float32, out=noise)
+        noise *= 0.0012 + 0.006 * seen[band]
+        seen[band] += noise
     if flight.platform == "landsat-7":
         seen -= _ETM_INTERCEPT[:, None, None]
         seen /= _ETM_SLOPE[:, None, None]
@@ -205,10 +223,18 @@ def _coverage(grid: Grid, flight: Pass, x: npt.NDArray[np.float64], y: npt.NDArr
     return covered
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """A view on the native grid of one scene; flags as `_flags` codes them."""
+
+    reflectance: Array
+    flags: npt.NDArray[np.uint16]
+    transform: tuple[float, float, float, float, float, float]
+    epsg: int
+
+
 def _scene(
-    view: _View,
-    covered: npt.NDArray[np.bool_],
-    grid: Grid,
+    frame: _Frame,
     flight: Pass,
     row: int,
     place: int,
@@ -219,15 +245,17 @@ def _scene(
     longitude: float,
     latitude: float,
 ) -> LandsatScene:
-    """Cut or warp the view to the grid of one scene and code it."""
-    epsg = _epsg(longitude, flight.eastern)
-    jitter = [int(40 * value) for value in uniform(key, np.arange(4), place + 10)]
-    reflectance, flags, transform = _placed(view, covered, grid, epsg, jitter)
+    """Code a frame as one processing delivers it; `error` is a flaw of calibration [reflectance in blue]."""
+    flags = frame.flags
     inside = (flags & 1) == 0
-    calibration = 1 + 0.004 * float(gauss(key, place, 4)[0])
-    offset = 0.0008 * gauss(key, place, 5, np.arange(6)) + np.float32(error) * HAZE
-    value = (reflectance * np.float32(calibration) + offset[:, None, None] - np.float32(OFFSET)) / np.float32(SCALE)
-    bands = np.where(inside, np.clip(np.rint(value), 1, 65535), 0).astype(np.uint16)
+    gain = (1 + 0.004 * float(gauss(key, place, 4)[0])) / SCALE
+    offset = (0.0008 * gauss(key, place, 5, np.arange(6)) + error * HAZE - OFFSET) / SCALE
+    bands = np.empty(frame.reflectance.shape, dtype=np.uint16)
+    for band in range(6):
+        value = frame.reflectance[band] * np.float32(gain)
+        value += np.float32(offset[band] + 0.5)
+        bands[band] = np.clip(value, 1, 65535, out=value)
+        bands[band] *= inside
 
     landsat7 = flight.platform == "landsat-7"
     saturated = np.zeros(inside.shape, dtype=np.uint16)
@@ -253,8 +281,8 @@ def _scene(
         path=flight.path,
         row=row,
         tier=tier,
-        epsg=epsg,
-        transform=transform,
+        epsg=frame.epsg,
+        transform=frame.transform,
         bands=bands,
         qa_pixel=_qa_pixel(flags, landsat7),
         qa_radsat=saturated,
@@ -293,33 +321,31 @@ def _epsg(longitude: float, eastern: bool) -> int:
     return 32600 + (zone % 60 + 1 if eastern else zone)
 
 
-def _placed(
-    view: _View, covered: npt.NDArray[np.bool_], grid: Grid, epsg: int, jitter: list[int]
-) -> tuple[Array, npt.NDArray[np.uint16], tuple[float, float, float, float, float, float]]:
-    """Reflectance and flags on the native grid of a scene: pixel edges at 15 mod 30 m, corners that differ from date to date."""
-    flags = _flags(view, covered)
-    west = grid.west - MARGIN * grid.resolution
-    north = grid.north + MARGIN * grid.resolution
+def _frame(view: _View, covered: npt.NDArray[np.bool_], part: Window, corner: tuple[float, float], grid: Grid, epsg: int, jitter: list[int]) -> _Frame:
+    """A part of a view on the native grid of a scene: pixel edges at 15 mod 30 m, corners that differ from date to date.
+
+    `corner` is the outer north-western corner of `part` [m]; `jitter` are pixels cut off north, south, west, east.
+    """
+    top, bottom, left, right = (min(cut, size // 4) for cut, size in zip(jitter, (part.height, part.height, part.width, part.width), strict=True))
+    flags = _flags(view, covered)[part.slices]
+    reflectance = view.reflectance[:, *part.slices]
+    west, north = corner
     native = grid.crs.upper() == f"EPSG:{epsg}" and grid.resolution == 30 and grid.west % 30 == 15 and grid.north % 30 == 15
     if native:
-        rows, cols = slice(jitter[0], flags.shape[0] - jitter[1]), slice(jitter[2], flags.shape[1] - jitter[3])
-        transform = (30.0, 0.0, west + 30 * jitter[2], 0.0, -30.0, north - 30 * jitter[0])
-        return view.reflectance[:, rows, cols], flags[rows, cols], transform
-    height, width = flags.shape
-    source = Affine(grid.resolution, 0, west, 0, -grid.resolution, north)
-    bounds = (west, north - height * grid.resolution, west + width * grid.resolution, north)
-    left, bottom, right, top = transform_bounds(grid.crs, f"EPSG:{epsg}", *bounds)
-    first_col, first_row = int(left // 30) + jitter[2], int(-top // 30) + jitter[0]
-    columns, lines = int((right - left) // 30) - jitter[2] - jitter[3], int((top - bottom) // 30) - jitter[0] - jitter[1]
+        rows, cols = slice(top, part.height - bottom), slice(left, part.width - right)
+        return _Frame(reflectance[:, rows, cols], flags[rows, cols], (30.0, 0.0, west + 30 * left, 0.0, -30.0, north - 30 * top), epsg)
+    box = transform_bounds(grid.crs, f"EPSG:{epsg}", west, north - part.height * grid.resolution, west + part.width * grid.resolution, north)
+    first_col, first_row = int(box[0] // 30) + left, int(-box[3] // 30) + top
+    columns, lines = int((box[2] - box[0]) // 30) - left - right, int((box[3] - box[1]) // 30) - top - bottom
     transform = (30.0, 0.0, 30.0 * first_col + 15, 0.0, -30.0, -30.0 * first_row + 15)
     options = {
-        "src_transform": source,
+        "src_transform": Affine(grid.resolution, 0, west, 0, -grid.resolution, north),
         "src_crs": grid.crs,
         "dst_transform": Affine(*transform),
         "dst_crs": f"EPSG:{epsg}",
     }
-    reflectance = np.zeros((6, lines, columns), dtype=np.float32)
-    reproject(view.reflectance, reflectance, resampling=Resampling.cubic, **options)
+    warped = np.zeros((6, lines, columns), dtype=np.float32)
+    reproject(reflectance, warped, resampling=Resampling.cubic, **options)
     placed = np.ones((lines, columns), dtype=np.uint16)
     reproject(flags, placed, resampling=Resampling.nearest, init_dest_nodata=False, **options)
-    return reflectance, placed, transform
+    return _Frame(warped, placed, transform, epsg)

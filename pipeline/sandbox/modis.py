@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -77,13 +78,15 @@ class Lattice:
         north = (9 - self.vertical) * TILE_CELLS * CELL - self.row * CELL
         return CELL, 0.0, west, 0.0, -CELL, north
 
-    def centres(self, crs: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Cell centres in `crs`: x and y, each (height, width)."""
-        _, _, west, _, _, north = self.transform
-        x = west + (np.arange(self.width) + 0.5) * CELL
-        y = north - (np.arange(self.height) + 0.5) * CELL
-        to_crs = Transformer.from_crs(CRS.from_wkt(SINUSOIDAL), crs, always_xy=True)
-        return to_crs.transform(*np.meshgrid(x, y))
+
+@lru_cache(maxsize=8)
+def cell_centres(place: Lattice, crs: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Centres of the cells of a lattice in `crs`: x and y, each (height, width)."""
+    _, _, west, _, _, north = place.transform
+    x = west + (np.arange(place.width) + 0.5) * CELL
+    y = north - (np.arange(place.height) + 0.5) * CELL
+    to_crs = Transformer.from_crs(CRS.from_wkt(SINUSOIDAL), crs, always_xy=True)
+    return to_crs.transform(*np.meshgrid(x, y))
 
 
 def lattices(grid: Grid) -> list[Lattice]:
@@ -161,7 +164,7 @@ def looks(scenery: Scenery, sky: Sky, grid: Grid, places: list[Lattice], day: da
     )
     trees = _tree_share(scenery, phase, share, coarse)
     vegetation = vegetation_of(ground)
-    centres = [place.centres(grid.crs) for place in places]
+    centres = [cell_centres(place, grid.crs) for place in places]
     found: list[list[Look]] = [[] for _ in places]
     for aqua, hour in enumerate(HOURS):
         if _out_of_order(scenery.seed, number, aqua):

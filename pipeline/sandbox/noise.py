@@ -82,13 +82,18 @@ def spread(nodes: Array, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64],
     first_col, col_weights = _taps(x, spacing)
     first_row -= rows[0]
     first_col -= cols[0]
-    tall = nodes[first_row] * row_weights[:, :1]
+    wide = nodes[:, first_col] * col_weights[:, 0]
     for tap in range(1, 4):
-        tall += nodes[first_row + tap] * row_weights[:, tap : tap + 1]
-    wide = np.take(tall, first_col, axis=1) * col_weights[:, 0]
+        wide += nodes[:, first_col + tap] * col_weights[:, tap]
+    # Along rows the taps are whole lines of memory: the larger half of the work goes there.
+    full = wide[first_row]
+    full *= row_weights[:, :1]
+    part = np.empty_like(full)
     for tap in range(1, 4):
-        wide += np.take(tall, first_col + tap, axis=1) * col_weights[:, tap]
-    return wide
+        np.take(wide, first_row + tap, axis=0, out=part, mode="clip")
+        part *= row_weights[:, tap : tap + 1]
+        full += part
+    return full
 
 
 def field(key: np.uint64, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], spacing: float) -> Array:

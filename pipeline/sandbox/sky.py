@@ -14,7 +14,7 @@ from pipeline.sandbox.noise import Array, field, gauss, key_of, uniform
 from pipeline.sandbox.sun import sun_position
 from pipeline.sandbox.weather import Weather
 
-_WEATHER_GRAINS = (40000.0, 20000.0, 9000.0)
+_WEATHER_GRAINS = (36000.0, 18000.0, 9000.0)
 _CLOUD_GRAINS = (4500.0, 2200.0, 1100.0, 550.0, 280.0, 140.0)
 
 CLOUD = np.array([0.60, 0.60, 0.60, 0.62, 0.46, 0.36], dtype=np.float32)
@@ -49,7 +49,7 @@ class Sky:
         if self.cloudiness <= 0:
             return 0.0
         middle = 1.3 * float(ndtri(min(self.cloudiness, 0.999))) - 0.25 * self.weather.season(day)
-        return float(np.clip(0.5 + 0.5 * (self.weather.unsettled(day) + middle), 0, 1))
+        return float(np.clip(0.5 + 0.45 * (self.weather.unsettled(day) + middle), 0, 1))
 
     def opacity(self, day: date, hour: float, x: Axis, y: Axis) -> Array:
         """Share of light that clouds replace by their own, on the outer product of y and x.
@@ -76,11 +76,11 @@ class Sky:
             # Fronts and stratus decks stay for some days; the rest of the sky is new every day.
             turn, since = divmod(number + level, 3)
             for knot, weight in ((turn, 1 - since / 3), (turn + 1, since / 3)):
-                part = (0.75 - 0.4 * small) * 0.9**level * weight
+                part = (0.6 - 0.3 * small) * weight
                 total += np.float32(part) * field(key_of(self.seed, "front", level, knot), x, y, grain)
                 power += part**2
         for level, grain in enumerate(_CLOUD_GRAINS):
-            part = (0.55 + 0.6 * small * (0.4 < level < 4.5)) * 0.72**level
+            part = (0.75 + 0.4 * small * (0.4 < level < 4.5)) * 0.72**level
             total += np.float32(part) * field(key_of(self.seed, "cloud", level, number), x, y, grain)
             power += part**2
         excess = total / np.float32(np.sqrt(power)) - np.float32(ndtri(np.clip(1 - cover, 0.002, 0.998)))

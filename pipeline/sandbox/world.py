@@ -263,7 +263,7 @@ def _logistic(phase: Array) -> Array:
 
 def _mix(columns: Array, parcel: npt.NDArray[np.int32], vigour: Array, soil: Array, delay: Array, flux: Array, wet: Array) -> Array:
     """Reflectance (6, n) of vegetated pixels: a linear mixture of materials by cover."""
-    state = dict(zip(_PARCEL_COLUMNS, np.take(columns, parcel, axis=1), strict=True))
+    state = dict(zip(_PARCEL_COLUMNS, np.take(columns, parcel, axis=1, mode="clip"), strict=True))
     grown = _logistic(state["growth"] - delay * state["growth_speed"])
     faded = _logistic(state["ripening"] - delay * state["ripening_speed"])
     field_like = 1 - state["wood"]
