@@ -37,15 +37,19 @@ _WINSOR = 5.0
 _MEDIAN_CHI2 = 0.455
 """Median of the square of a standard normal variable."""
 
-_GAIN_PRIOR = 0.2
+_GAIN_PRIOR = 0.5
 """Cost, in logarithms of the mean square error, of a coarse gain one away from 1."""
 
-_CANDIDATES: dict[str, tuple[float, ...]] = {
-    "gain_std": (0.0, 0.1, 0.2, 0.4, 0.7),
-    "noise": (0.03, 0.1, 0.3, 0.8),
-    "level": (0.5, 2.0, 6.0),
-    "tau": (15.0, 30.0, 60.0, 120.0),
-}
+_WORTH = 0.01
+"""Smallest gain in the logarithm of the mean square error for which a parameter leaves its default."""
+
+_CANDIDATES: tuple[tuple[dict[str, float], ...], ...] = (
+    tuple({"gain_std": value} for value in (0.0, 0.1, 0.2, 0.4, 0.7, 1.2)),
+    tuple({"tau": tau, "noise": noise} for tau in (20.0, 45.0, 90.0) for noise in (0.003, 0.01, 0.03, 0.15, 0.5)),
+    tuple({"level": value} for value in (0.5, 2.0, 6.0, 20.0)),
+)
+"""What is tried, in this order; time and noise go together, because one makes up for the other."""
+
 _COARSE_GAINS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 
 
@@ -81,15 +85,18 @@ class Score:
 
     Parameters
     ----------
-    loss : Tensor, (B,)
-        Mean logarithm of the mean square error of a case, so that no single image decides.
+    losses : Tensor, (B, cases)
+        Logarithm of the mean square error of each case, so that no single image decides.
+    share : Tensor, (cases,)
+        Share of each case in all pixels.
     error : Tensor, (B,)
         Mean square, winsorised, free of the noise of the left-out images.
     variance : Tensor, (B,)
         Mean predicted variance.
     """
 
-    loss: Tensor
+    losses: Tensor
+    share: Tensor
     error: Tensor
     variance: Tensor
 
@@ -111,9 +118,12 @@ def calibrate(method: Residual, samples: Sequence[FusionInput]) -> dict[str, Any
 
     known = _sized(Parameters.of({}, len(cases[0].truth)), cases)
     known = _sized(_follow(known, cases), cases)
-    for name, candidates in _CANDIDATES.items():
-        trials = [replace(known, **{name: value}) for value in candidates]
-        known = _sized(min(trials, key=lambda trial: float(_score(trial, cases).loss.mean())), cases)
+    for candidates in _CANDIDATES:
+        start = _score(known, cases)
+        gains = [_gain(start, _score(replace(known, **changes), cases)).mean(dim=0) for changes in candidates]
+        best = max(range(len(gains)), key=lambda place: float(gains[place] @ start.share))
+        if bool(_believed(gains[best], start.share)):
+            known = _sized(replace(known, **candidates[best]), cases)
     known = _sized(_follow(known, cases), cases)
     final = _score(known, cases)
     scale = (final.error / final.variance).sqrt().clamp(0.3, 3.0)
@@ -172,19 +182,40 @@ def _score(known: Parameters, cases: Sequence[Case]) -> Score:
     variance = torch.stack([value.mean(dim=1) for value in variances], dim=1)
     error = errors @ share
     return Score(
-        loss=errors.clamp(min=1e-10).log() @ share,
+        losses=errors.clamp(min=1e-10).log(),
+        share=share,
         error=(error - measured @ share).clamp(min=0.1 * error),
         variance=(variance @ share).clamp(min=1e-10),
     )
 
 
+def _gain(start: Score, other: Score) -> Tensor:
+    """How much better another score is, (B, cases)."""
+    return start.losses - other.losses
+
+
+def _believed(gain: Tensor, share: Tensor) -> Tensor:
+    """Whether a gain (..., cases) exceeds its own standard error over the cases: pixels of one image are no independent witnesses."""
+    mean = gain @ share
+    error = ((gain - mean[..., None]).square() @ share.square()).sqrt()
+    return mean > torch.clamp(error, min=_WORTH)
+
+
 def _follow(known: Parameters, cases: Sequence[Case]) -> Parameters:
     """The share of the coarse change that pixels follow, band by band."""
-    bands = len(known.process)
-    losses = torch.stack(
-        [_score(replace(known, coarse_gain=(gain,) * bands), cases).loss + _GAIN_PRIOR * (gain - 1) ** 2 for gain in _COARSE_GAINS]
+    start = _score(known, cases)
+    gains = torch.stack(
+        [
+            _gain(start, _score(replace(known, coarse_gain=(gain,) * len(known.process)), cases)) - _GAIN_PRIOR * (gain - 1) ** 2
+            for gain in _COARSE_GAINS
+        ]
     )
-    return replace(known, coarse_gain=tuple(_COARSE_GAINS[int(best)] for best in losses.argmin(dim=0)))
+    best = (gains @ start.share).argmax(dim=0)
+    chosen = []
+    for band, (choice, old) in enumerate(zip(best.tolist(), known.coarse_gain, strict=True)):
+        better = bool(_believed(gains[choice, band] + _GAIN_PRIOR * (old - 1) ** 2, start.share))
+        chosen.append(_COARSE_GAINS[choice] if better else old)
+    return replace(known, coarse_gain=tuple(chosen))
 
 
 def _sized(known: Parameters, cases: Sequence[Case]) -> Parameters:

@@ -26,7 +26,7 @@ from pipeline.operators.spatial import distance_to
 _PIXELS_AT_ONCE = 16384
 """Pixels of a strip on the CPU: what is worked on stays in the cache."""
 
-_OUTLIER = 4.0
+_OUTLIER = 5.0
 """An observation so many σ from what the others say keeps half of its precision."""
 
 _FADE_DAYS = 8
@@ -250,7 +250,7 @@ class Residual:
         precision = state.precision[index, first * block.scale : last * block.scale]
         left = (self.options.days + 1 - abs(offset)) / _FADE_DAYS
         if left < 1:
-            precision = precision * left
+            precision = precision * left**3
         if move.unknown is not None:
             doubt = _UNKNOWN_CHANGE * lift_rows(move.unknown, block.scale, first, last)
             precision = precision / (1.0 + precision * doubt)

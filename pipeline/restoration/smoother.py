@@ -13,7 +13,7 @@ from torch import Tensor
 SLOPE_RIDGE = 1.0
 """Prior variance of time [days²] that shrinks the slope: two values a day apart decide little, two a week apart nearly all."""
 
-DRIFT = 0.002
+DRIFT = 0.003
 """Growth of the 1 σ error with the square root of the days to the nearest observed value [reflectance / √day]."""
 
 _CELLS_AT_ONCE = 65536
