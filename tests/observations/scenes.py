@@ -29,8 +29,8 @@ SINUSOIDAL = (
     'PROJECTION["Sinusoidal"],PARAMETER["longitude_of_center",0],PARAMETER["false_easting",0],PARAMETER["false_northing",0],UNIT["Meter",1]]'
 )
 MODIS_PIXEL = 463.312716527917
-H18V04 = (0.0, 5559752.598333)
-"""Upper left corner of MODIS tile h18v04 in the sinusoidal grid [m]."""
+H19V04 = (1111950.519667, 5559752.598333)
+"""Upper left corner of MODIS tile h19v04 in the sinusoidal grid [m]."""
 
 LANDSAT = builtin_products()["landsat-c2-l2"]
 MCD43 = builtin_products()["modis-43A4-061"]
@@ -132,15 +132,15 @@ def landsat_scene(
 
 
 def modis_scene(folder: Path, name: str, grid: Grid, *, day: date = DAY, seed: int = 1, **changes: Any) -> Scene:
-    """An MCD43A4 granule: the part of tile h18v04 around the grid, with some pixels without data and of low quality."""
+    """An MCD43A4 granule: the part of tile h19v04 around the grid, with some pixels without data and of low quality."""
     random = np.random.default_rng(seed)
     from pyproj import Transformer
 
     west, south, east, north = Transformer.from_crs(grid.crs, SINUSOIDAL, always_xy=True).transform_bounds(*grid.bounds)
-    left = int((west - H18V04[0]) // MODIS_PIXEL) - 3
-    top = int((H18V04[1] - north) // MODIS_PIXEL) - 3
+    left = int((west - H19V04[0]) // MODIS_PIXEL) - 3
+    top = int((H19V04[1] - north) // MODIS_PIXEL) - 3
     shape = int((north - south) // MODIS_PIXEL) + 8, int((east - west) // MODIS_PIXEL) + 8
-    transform = (MODIS_PIXEL, 0.0, H18V04[0] + left * MODIS_PIXEL, 0.0, -MODIS_PIXEL, H18V04[1] - top * MODIS_PIXEL)
+    transform = (MODIS_PIXEL, 0.0, H19V04[0] + left * MODIS_PIXEL, 0.0, -MODIS_PIXEL, H19V04[1] - top * MODIS_PIXEL)
     assets = {}
     for at, (name_of_band, band) in enumerate(MCD43.bands.items()):
         numbers = random.integers(100, 4000, shape).astype(np.int16)
