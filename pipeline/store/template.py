@@ -157,6 +157,7 @@ def _write_layers(path: Path, grid: Grid, bands: Sequence[str], start: date, blo
                     "axis": "T",
                     "units": "days since 1970-01-01",
                     "calendar": "proleptic_gregorian",
+                    "units_metadata": "leap_seconds: none",
                 },
             ),
             "y": (
@@ -183,6 +184,7 @@ def _group_attributes(grid: Grid, bands: Sequence[str], start: date, block: int,
         "Conventions": "CF-1.11",
         "title": "Daily seamless fine-resolution surface reflectance",
         "source": "fusion of Landsat and MODIS observations by landfuse",
+        "history": f"created by landfuse {version('landfuse')}; the runs are in manifests/ beside the cube",
         "geometry": GEOMETRY,
         "uncertainty": "1 sigma of the error against the true surface reflectance in that geometry",
         **attributes,
@@ -204,7 +206,8 @@ def _group_attributes(grid: Grid, bands: Sequence[str], start: date, block: int,
 
 def _grid_mapping(grid: Grid) -> dict[str, Any]:
     a, b, c, d, e, f = grid.transform
-    return {**CRS.from_user_input(grid.crs).to_cf(), "GeoTransform": f"{c!r} {a!r} {b!r} {f!r} {d!r} {e!r}"}
+    cf = CRS.from_user_input(grid.crs).to_cf()
+    return {"long_name": "coordinate reference system", **cf, "GeoTransform": f"{c!r} {a!r} {b!r} {f!r} {d!r} {e!r}"}
 
 
 def _write_state(path: Path, blocks: tuple[int, int]) -> None:
