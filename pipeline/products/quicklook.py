@@ -68,24 +68,24 @@ def quicklook_png(
 
 def draw_quicklook(picture: DayPicture, stretch: Stretch | None = None, title: str = "") -> bytes:
     """The same from a picture that was already read."""
-    image = Image.fromarray(colours(picture, stretch or fixed_stretch(picture.bands)))
+    stretch = stretch or fixed_stretch(picture.bands)
+    image = Image.fromarray(colours(picture, stretch))
     # A very small area is enlarged by whole numbers, so that its pixels stay square and sharp.
     enlarge = max(1, 400 // max(image.size))
     image = image.resize((image.width * enlarge, image.height * enlarge), Image.Resampling.NEAREST)
     sheet = Image.new("RGB", (image.width + _PANEL, max(image.height, _LEAST_HEIGHT)), PAPER)
     sheet.paste(image, (0, (sheet.height - image.height) // 2))
-    _panel(sheet, image.width + _MARGIN, picture, title)
+    _panel(sheet, image.width + _MARGIN, picture, stretch, title)
     return png_bytes(sheet)
 
 
-def _panel(sheet: Image.Image, left: int, picture: DayPicture, title: str) -> None:
+def _panel(sheet: Image.Image, left: int, picture: DayPicture, stretch: Stretch, title: str) -> None:
     draw = ImageDraw.Draw(sheet)
     right, top = sheet.width - _MARGIN, _MARGIN
     if title:
         text(draw, (left, top), title, 13, FAINT_INK)
     text(draw, (left, top + 18), picture.day.isoformat(), 26)
-    subtitle = " · ".join(picture.bands)
-    text(draw, (left, top + 52), subtitle, 13, FAINT_INK)
+    text(draw, (left, top + 52), _subtitle(picture, stretch), 13, FAINT_INK)
     if picture.maturity is not None:
         text(draw, (right, top + 52), picture.maturity.name.lower(), 13, MATURITY_COLOURS[picture.maturity], anchor="ra")
     draw.line((left, top + 76, right, top + 76), fill=RULE)
@@ -100,6 +100,13 @@ def _panel(sheet: Image.Image, left: int, picture: DayPicture, title: str) -> No
         text(draw, (right, line), percent(share), 13, FAINT_INK, anchor="ra")
         line += 20
     _provenance_map(sheet, (left, line + 10, right, sheet.height - _MARGIN), picture.provenance)
+
+
+def _subtitle(picture: DayPicture, stretch: Stretch) -> str:
+    if len(picture.bands) == 3:
+        return " · ".join(picture.bands)
+    low, high = stretch.limits[0]
+    return f"{picture.bands[0]}, brown {low:.2g} to green {high:.2g}"
 
 
 def _provenance_map(sheet: Image.Image, box: tuple[int, int, int, int], provenance: np.ndarray) -> None:
