@@ -59,7 +59,7 @@ class Bridge:
 
         ones = self._solve(self.precision)
         self.ones = [p * (1 - z) for p, z in zip(self.precision, self._observed(ones), strict=True)]
-        self.level_variance = (sum(self.ones) + 1.0 / level).reciprocal()
+        self.level_variance = (torch.stack(self.ones).sum(dim=0) + 1.0 / level).reciprocal()
         self._open = (1 - ones[split]) * self.level_variance
         process = self._unit()
         self.weights = [

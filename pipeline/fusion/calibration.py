@@ -43,7 +43,7 @@ _GAIN_PRIOR = 0.5
 _WORTH = 0.01
 """Smallest gain in the logarithm of the mean square error for which a parameter leaves its default."""
 
-_CANDIDATES: tuple[tuple[dict[str, float], ...], ...] = (
+_CANDIDATES: tuple[tuple[dict[str, Any], ...], ...] = (
     tuple({"gain_std": value} for value in (0.0, 0.1, 0.2, 0.4, 0.7, 1.2)),
     tuple({"tau": tau, "noise": noise} for tau in (20.0, 45.0, 90.0) for noise in (0.003, 0.01, 0.03, 0.15, 0.5)),
     tuple({"level": value} for value in (0.5, 2.0, 6.0, 20.0)),

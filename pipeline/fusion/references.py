@@ -81,7 +81,6 @@ def provenance(before: Tensor, after: Tensor, known: Tensor) -> Tensor:
     known : Tensor, (y, x) bool
         The pixel has a value.
     """
-    code = torch.where(
-        before & after, int(Provenance.FUSED_TWO_SIDED), torch.where(before | after, int(Provenance.FUSED_ONE_SIDED), int(Provenance.EXTRAPOLATED))
-    )
+    one_sided = torch.where(before | after, int(Provenance.FUSED_ONE_SIDED), int(Provenance.EXTRAPOLATED))
+    code = torch.where(before & after, int(Provenance.FUSED_TWO_SIDED), one_sided)
     return torch.where(known, code, int(Provenance.MISSING)).to(torch.uint8)

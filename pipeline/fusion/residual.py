@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -67,12 +67,14 @@ class Parameters:
     @classmethod
     def of(cls, mapping: Mapping[str, Any], bands: int) -> Parameters:
         """Read the mapping of `Residual.estimate`; what is missing takes its default, single values serve all bands."""
-        known = cls(**{key: tuple(value) if isinstance(value, list | tuple) else value for key, value in mapping.items()})
-        spread = {name: getattr(known, name) * (bands if len(getattr(known, name)) == 1 else 1) for name in _PER_BAND}
-        return cls(known.tau, known.noise, known.level, known.gain_std, **spread)
+        given = {**asdict(cls()), **mapping}
+        spread = {name: tuple(given[name]) * (bands if len(given[name]) == 1 else 1) for name in _PER_BAND}
+        scalars = {name: float(given[name]) for name in _SCALARS}
+        return cls(**scalars, **spread)  # type: ignore[arg-type]
 
 
 _PER_BAND = ("process", "coarse_gain", "std_scale")
+_SCALARS = ("tau", "noise", "level", "gain_std")
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ class Residual:
 
     def _day(self, state: State, target: int) -> DayPrediction:
         references, block = state.references, state.references.block
-        bands, height, width = references.shape
+        _, height, width = references.shape
         indices = references.around(target, *self.options.support())
         coarse, coarse_std = references.coarse_of(target)
         moves = [Move.between(references.coarse_of(block.fine_days[index])[0], coarse) for index in indices]

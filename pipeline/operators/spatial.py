@@ -21,7 +21,7 @@ def box_sum(values: Tensor, radius: int) -> Tensor:
     Tensor, (..., y, x) float64
         Double, because running sums in single precision would depend on the position in the raster.
     """
-    return _box_along_x(_box_along_x(values.double(), radius).transpose(-1, -2), radius).transpose(-1, -2)
+    return _box_along(_box_along(values.double(), radius, -1), radius, -2)
 
 
 def tent_mean(values: Tensor, weight: Tensor, radius: int) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,9 @@ def tent_mean(values: Tensor, weight: Tensor, radius: int) -> tuple[Tensor, Tens
     weight = weight.to(values.dtype)
     full = float((2 * half + 1) ** 4)
     within = box_sum(box_sum(weight, half), half)
-    total = box_sum(box_sum(torch.where(weight > 0, values * weight, 0.0), half), half)
+    # One plane after the other: doubles of all bands at once would leave the cache.
+    planes = torch.where(weight > 0, values * weight, 0.0).reshape(-1, *values.shape[-2:])
+    total = torch.stack([box_sum(box_sum(plane, half), half) for plane in planes]).reshape(values.shape)
     # Running sums of nothing leave rounding dust; half a pixel at the tip of the tent is 0.5.
     known = within > 1e-6
     mean = torch.where(known, total / within.where(known, 1.0), 0.0)
@@ -82,10 +84,13 @@ def distance_to(mask: Tensor, reach: int) -> Tensor:
     return nearest.sqrt().clamp(max=far)
 
 
-def _box_along_x(values: Tensor, radius: int) -> Tensor:
-    width = values.shape[-1]
-    running = torch.nn.functional.pad(values.cumsum(-1), (1, 0))
-    index = torch.arange(width, device=values.device)
-    first = (index - radius).clamp(min=0)
-    last = (index + radius + 1).clamp(max=width)
-    return running.index_select(-1, last) - running.index_select(-1, first)
+def _box_along(values: Tensor, radius: int, axis: int) -> Tensor:
+    """Sums of ``2 radius + 1`` neighbours along one axis, as differences of a running sum."""
+    length = values.shape[axis]
+    shape = list(values.shape)
+    shape[axis] = length + 2 * radius + 1
+    running = values.new_empty(shape)
+    running.narrow(axis, 0, radius + 1).zero_()
+    torch.cumsum(values, axis, out=running.narrow(axis, radius + 1, length))
+    running.narrow(axis, radius + 1 + length, radius).copy_(running.narrow(axis, radius + length, 1))
+    return running.narrow(axis, 2 * radius + 1, length) - running.narrow(axis, 0, length)

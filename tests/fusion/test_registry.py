@@ -17,7 +17,11 @@ CONTROLS = {"nearest", "linear", "harmonic", "coarse", "delta", "delta2"}
 
 
 def test_the_registry_and_the_interface_import_no_torch():
-    code = "import sys, pipeline.fusion.registry as r, pipeline.fusion.interface; r.specs(); r.options_of('residual', {}); assert 'torch' not in sys.modules"
+    code = (
+        "import sys, pipeline.fusion.registry as registry, pipeline.fusion.interface\n"
+        "registry.specs(); registry.options_of('residual', {})\n"
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -69,7 +70,7 @@ def test_the_std_grows_with_the_days_to_the_observations(worlds):
         block, fine=torch.nan_to_num(block.fine[4:5], nan=0.2), fine_days=block.fine_days[4:5], fine_std=block.fine_std[4:5]
     )
     stds = [predict(single, block.fine_days[4] + days).std.mean() for days in (2, 10, 30, 63)]
-    assert all(near < far for near, far in zip(stds[:-1], stds[1:], strict=True))
+    assert all(near < far for near, far in pairwise(stds))
 
 
 def test_a_missed_cloud_between_good_images_hardly_counts():

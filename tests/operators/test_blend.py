@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_the_correction_fades_into_the_cloud_and_never_grows(scene):
     depth = distance_to(~cloud, 60)
     rings = [moved[(depth > near) & (depth <= near + 4)].mean() for near in (0, 4, 10, 20, 32, 50)]
     assert rings[0] > 0.04
-    assert all(inner <= outer + 1e-3 for outer, inner in zip(rings[:-1], rings[1:], strict=True))
+    assert all(inner <= outer + 1e-3 for outer, inner in pairwise(rings))
     assert abs(rings[-1]) < 1e-6  # beyond BLEND_HALO
 
 
