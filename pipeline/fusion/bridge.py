@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -58,14 +59,21 @@ class Bridge:
             self._inverse.append(pivot.reciprocal())
 
         ones = self._solve(self.precision)
-        self.ones = [p * (1 - z) for p, z in zip(self.precision, self._observed(ones), strict=True)]
+        self.ones = [torch.addcmul(p, p, z, value=-1) for p, z in zip(self.precision, self._observed(ones), strict=True)]
         self.level_variance = (torch.stack(self.ones).sum(dim=0) + 1.0 / level).reciprocal()
         self._open = (1 - ones[split]) * self.level_variance
-        process = self._unit()
-        self.weights = [
-            p * g + s * self._open for p, g, s in zip(self.precision, self._observed(process), self.ones, strict=True)
-        ]
-        self.variance = process[split] + (1 - ones[split]) * self._open
+        self._seen = ones[split]
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        """Weight of each observation in the mean at the target."""
+        process = self._observed(self._process)
+        return [torch.addcmul(p * g, s, self._open) for p, g, s in zip(self.precision, process, self.ones, strict=True)]
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """Posterior variance of level + process at the target."""
+        return self._process[self._split] + (1 - self._seen) * self._open
 
     def whiten(self, values: Sequence[Tensor]) -> list[Tensor]:
         """The inverse of the covariance of the observations times `values`, K of shape (...) or (B, ...)."""
@@ -106,7 +114,8 @@ class Bridge:
             nodes[place] = torch.addcmul(nodes[place], self._coupling[place - 1], nodes[place - 1])
         return self._back(nodes)
 
-    def _unit(self) -> list[Tensor]:
+    @cached_property
+    def _process(self) -> list[Tensor]:
         """(Q + P)⁻¹ applied to the unit vector of the target."""
         zero = torch.zeros_like(self.precision[0])
         nodes = [zero] * self._split + [torch.ones_like(zero)]
