@@ -10,12 +10,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
+import rasterio.crs
 from rasterio.transform import Affine
 
 from pipeline.errors import StoreError
@@ -30,7 +32,7 @@ from pipeline.sandbox.sky import Sky
 from pipeline.sandbox.world import Scenery, World
 from pipeline.vocabulary import BANDS
 
-MARGIN = 160
+MARGIN = 112
 """Fine pixels around the area that the simulation needs: scenes and footprints reach beyond it."""
 
 _DAYS_PER_TASK = 8
@@ -287,7 +289,7 @@ def _write_cog(
         height=pixels.shape[0],
         count=1,
         dtype=pixels.dtype,
-        crs=crs,
+        crs=_crs(crs),
         transform=Affine(*transform),
         nodata=nodata,
         tiled=True,
@@ -298,6 +300,11 @@ def _write_cog(
         zlevel=1,
     ) as target:
         target.write(np.ascontiguousarray(pixels), 1)
+
+
+@lru_cache(maxsize=8)
+def _crs(text: str) -> rasterio.crs.CRS:
+    return rasterio.crs.CRS.from_user_input(text)
 
 
 def _write_catalog(folder: Path, spec: SandboxSpec, items: list[dict[str, Any]]) -> Path:

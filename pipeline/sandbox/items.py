@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -126,11 +127,7 @@ def modis_item(place: Lattice, day: date, produced: datetime) -> dict[str, Any]:
     item_id = modis_id(place, day, produced)
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     end = start + timedelta(days=AFTER + 1) - timedelta(milliseconds=1)
-    to_lonlat = Transformer.from_crs(CRS.from_wkt(SINUSOIDAL), "OGC:CRS84", always_xy=True)
-    cell, _, west, _, _, north = place.transform
-    east, south = west + place.width * cell, north - place.height * cell
-    corners = [(west, north), (west, south), (east, south), (east, north), (west, north)]
-    ring = [list(to_lonlat.transform(*corner)) for corner in corners]
+    corners, ring = _outline(place)
     assets: dict[str, Any] = {}
     for quality in (False, True):
         for band in sorted(BANDS, key=_MODIS_BAND.__getitem__):
@@ -167,6 +164,16 @@ def modis_item(place: Lattice, day: date, produced: datetime) -> dict[str, Any]:
     }
     extensions = ["projection/v1.1.0", "raster/v1.1.0", "eo/v1.1.0", "classification/v1.0.0"]
     return _item(item_id, MODIS, {"type": "Polygon", "coordinates": [ring]}, properties, assets, extensions)
+
+
+@lru_cache(maxsize=8)
+def _outline(place: Lattice) -> tuple[list[tuple[float, float]], list[list[float]]]:
+    """Corners of a lattice as a closed ring: in metres, and in longitude and latitude."""
+    to_lonlat = Transformer.from_crs(CRS.from_wkt(SINUSOIDAL), "OGC:CRS84", always_xy=True)
+    cell, _, west, _, _, north = place.transform
+    east, south = west + place.width * cell, north - place.height * cell
+    corners = [(west, north), (west, south), (east, south), (east, north), (west, north)]
+    return corners, [list(to_lonlat.transform(*corner)) for corner in corners]
 
 
 def collection(name: str, bbox: list[float], first: date, last: date) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def _observe(scenery: Scenery, sky: Sky, flight: Pass, window: Window) -> _View:
     cover = scenery.landscape.cover[window.slices]
     doubt = fractal(key_of(seed, "cloud test", number), x, y, (1500.0, 400.0), (1, 0.6))
     found = (opacity > 0.10) & ~((doubt > 1.3) & (opacity < 0.75))
-    mistaken = ((cover == LandCover.BRIGHT_GROUND) | (cover == LandCover.TOWN) | (surface.snow > 0.6)) & (doubt < -0.9)
+    mistaken = ((cover == LandCover.BRIGHT_GROUND) | (cover == LandCover.TOWN) | (surface.snow > 0.6)) & (doubt < -1.35)
     cloud = found | mistaken
     shadow = (shade > 0.22) & (doubt < 1.1)
     return _View(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Grid
-from pipeline.sandbox.noise import Array, bits, fractal, field, gauss, key_of, uniform
+from pipeline.sandbox.noise import Array, bits, field, fractal, gauss, key_of, uniform
 
 PARISH_SIZE = 2300.0
 """Mean distance of the seeds of parishes [m]: neighbouring fields that share direction, size and farming."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 from pyproj import CRS, Transformer
-from scipy.ndimage import gaussian_filter1d, map_coordinates
+from scipy.ndimage import gaussian_filter1d, map_coordinates, maximum_filter
 
 from pipeline.grid import Grid, day_number
 from pipeline.sandbox.landscape import Canvas, LandCover
@@ -30,7 +30,7 @@ SINUSOIDAL = (
     f'SPHEROID["Custom spheroid",{RADIUS},0]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],PROJECTION["Sinusoidal"],'
     'PARAMETER["longitude_of_center",0],PARAMETER["false_easting",0],PARAMETER["false_northing",0],UNIT["Meter",1]]'
 )
-MARGIN = 5
+MARGIN = 3
 """Cells of ground around the area."""
 
 HOURS = (10 + 35 / 60, 13 + 30 / 60)
@@ -222,9 +222,10 @@ def _detect(cells: Array, key: np.uint64, angles: tuple[float, float, float]) ->
     noise = gauss(key, np.arange(6)[:, None, None], np.arange(opacity.size).reshape(opacity.shape))
     values = values + noise * (0.0015 + 0.010 * values)
     doubt = uniform(key, 9, np.arange(opacity.size).reshape(opacity.shape))
-    limit = np.where(doubt < 0.03, 0.35, 0.04)
+    near = maximum_filter(opacity, size=3)
+    missed = (doubt < 0.03) & (opacity < 0.35)
     mistaken = (doubt > 0.97) | ((values[0] > 0.18) & (doubt > 0.8))
-    return Look(values.astype(np.float32), (opacity < limit) & ~mistaken, angles)
+    return Look(values.astype(np.float32), ((near < 0.03) | missed) & ~mistaken, angles)
 
 
 @dataclass(frozen=True)

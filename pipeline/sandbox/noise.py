@@ -7,6 +7,7 @@ canvas is a cut-out of the field drawn for a large one, in any order, in any pro
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,9 +67,9 @@ def _taps(coordinate: npt.NDArray[np.float64], spacing: float) -> tuple[npt.NDAr
 
 
 def nodes_for(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], spacing: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row and column numbers of the lattice nodes that `spread` needs for these coordinates."""
-    rows = np.floor(np.array([y.min(), y.max()]) / spacing).astype(np.int64)
-    cols = np.floor(np.array([x.min(), x.max()]) / spacing).astype(np.int64)
+    """Row and column numbers of the lattice nodes that `spread` needs for these coordinates, which rise or fall steadily."""
+    rows = sorted((math.floor(y[0] / spacing), math.floor(y[-1] / spacing)))
+    cols = sorted((math.floor(x[0] / spacing), math.floor(x[-1] / spacing)))
     return np.arange(rows[0] - 1, rows[1] + 3), np.arange(cols[0] - 1, cols[1] + 3)
 
 

@@ -66,7 +66,7 @@ class Sky:
         if cover <= 0:
             return np.zeros((y.size, x.size), dtype=np.float32)
         number = day_number(day)
-        wind = 2.5 * gauss(key_of(self.seed, "wind", number), np.arange(2)) + np.array([2.0, -0.5])
+        wind = 0.8 * gauss(key_of(self.seed, "wind", number), np.arange(2)) + np.array([0.7, -0.2])
         drift = wind * 3600 * (hour - 10.0)
         x, y = x - drift[0], y - drift[1]
         small = self._convection(day, cover)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
@@ -37,19 +38,11 @@ class Weather:
 
     def unsettled(self, day: date) -> float:
         """Index of the weather: zero mean, unit variance, correlated over some days; high = cloudy and wet."""
-        key = key_of(self.seed, "unsettled")
-        lags = np.arange(12)
-        weights = np.exp(-lags / 1.8)
-        weights /= np.sqrt(np.sum(weights**2))
-        return float(np.sum(gauss(key, day_number(day) - lags) * weights))
+        return _persistent(self.seed, "unsettled", day_number(day), 1.8)
 
     def temperature(self, day: date) -> float:
         """Mean temperature at sea level [°C]."""
-        key = key_of(self.seed, "temperature")
-        lags = np.arange(20)
-        weights = np.exp(-lags / 4.0)
-        weights /= np.sqrt(np.sum(weights**2))
-        noise = float(np.sum(gauss(key, day_number(day) - lags) * weights))
+        noise = _persistent(self.seed, "temperature", day_number(day), 4.0)
         return 27 - 0.38 * abs(self.latitude) + 0.25 * abs(self.latitude) * self.season(day) + 3.5 * noise
 
     def wetness(self, day: date, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Array:
@@ -70,6 +63,14 @@ class Weather:
         if not column.any():
             return np.zeros_like(elevation)
         return np.interp(elevation, _SNOW_LEVELS, column).astype(np.float32)
+
+
+@lru_cache(maxsize=4096)
+def _persistent(seed: int, name: str, number: int, memory: float) -> float:
+    """A daily series of zero mean and unit variance that forgets with an e-folding time of `memory` days."""
+    lags = np.arange(math.ceil(6 * memory))
+    weights = np.exp(-lags / memory)
+    return float(np.sum(gauss(key_of(seed, name), number - lags) * weights) / np.sqrt(np.sum(weights**2)))
 
 
 @lru_cache(maxsize=1024)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.grid import Grid, Window, day_number
-from pipeline.sandbox.landscape import Canvas, LandCover, Landscape, build_landscape
-from pipeline.sandbox.noise import Array, field, fractal, gauss, key_of, uniform
+from pipeline.sandbox.landscape import Canvas, LandCover, build_landscape
+from pipeline.sandbox.noise import Array, field, fractal, key_of, uniform
 from pipeline.sandbox.seasons import Calendar, ParcelTable
 from pipeline.sandbox.spectra import CHAR, ROAD, SNOW, SPECTRA, Material
 from pipeline.sandbox.sun import sun_position
