@@ -38,6 +38,7 @@ MARGIN = 112
 _DAYS_PER_TASK = 8
 
 Progress = Callable[[str, int, int], None]
+_Task = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def write_sandbox(folder: Path | str, spec: SandboxSpec, progress: Progress | No
     longitude = spec.grid.longitude
     flights = passes(longitude, _latitude(spec), spec.first_day, spec.last_day, spec.landsat7)
     days = days_between(spec.first_day - timedelta(days=BEFORE), spec.last_day + timedelta(days=AFTER))
-    first_tasks: list[tuple[Any, ...]] = [(_write_pass, flight) for flight in flights]
+    first_tasks: list[_Task] = [(_write_pass, flight) for flight in flights]
     first_tasks += [(_look_at, chunk) for chunk in _chunks(days, _DAYS_PER_TASK)]
     items: list[tuple[str, dict[str, Any]]] = []
     seen: dict[date, list[list[Look]]] = {}
@@ -203,12 +204,12 @@ def _in_studio(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
 
 
 @contextmanager
-def _crew(folder: Path, spec: SandboxSpec, workers: int) -> Iterator[Callable[[str, list[tuple[Any, ...]], Progress | None], Iterator[Any]]]:
+def _crew(folder: Path, spec: SandboxSpec, workers: int) -> Iterator[Callable[[str, list[_Task], Progress | None], Iterator[Any]]]:
     """A function that runs tasks (function, *arguments) and yields their results as they come."""
     if workers == 1:
         studio = _Studio.build(folder, spec)
 
-        def run_here(stage: str, tasks: list[tuple[Any, ...]], progress: Progress | None) -> Iterator[Any]:
+        def run_here(stage: str, tasks: list[_Task], progress: Progress | None) -> Iterator[Any]:
             for done, (function, *arguments) in enumerate(tasks, start=1):
                 yield function(studio, *arguments)
                 if progress:
@@ -219,7 +220,7 @@ def _crew(folder: Path, spec: SandboxSpec, workers: int) -> Iterator[Callable[[s
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_studio, initargs=(folder, spec)) as pool:
 
-        def run_there(stage: str, tasks: list[tuple[Any, ...]], progress: Progress | None) -> Iterator[Any]:
+        def run_there(stage: str, tasks: list[_Task], progress: Progress | None) -> Iterator[Any]:
             waiting = [pool.submit(_in_studio, function, tuple(arguments)) for function, *arguments in tasks]
             for done, future in enumerate(as_completed(waiting), start=1):
                 yield future.result()
@@ -293,13 +294,18 @@ def _write_cog(
         transform=Affine(*transform),
         nodata=nodata,
         tiled=True,
-        blockxsize=256,
-        blockysize=256,
+        blockxsize=_tile(pixels.shape[1]),
+        blockysize=_tile(pixels.shape[0]),
         compress="deflate",
         predictor=2,
         zlevel=1,
     ) as target:
         target.write(np.ascontiguousarray(pixels), 1)
+
+
+def _tile(size: int) -> int:
+    """Edge of a tile: 256 or, for a small image, the multiple of 16 that holds all of it."""
+    return min(256, -(-size // 16) * 16)
 
 
 @lru_cache(maxsize=8)
@@ -316,7 +322,7 @@ def _write_catalog(folder: Path, spec: SandboxSpec, items: list[dict[str, Any]])
         document = collection(name, bbox, spec.first_day, spec.last_day)
         document["links"] = [_link("root", "../catalog.json"), _link("parent", "../catalog.json")]
         for item in mine:
-            item["links"] = [_link("root", "../../catalog.json"), _link("parent", "../collection.json"), _link("collection", "../collection.json")]
+            item["links"] = [_link("root", "../../catalog.json"), *(_link(rel, "../collection.json") for rel in ("parent", "collection"))]
             _write_json(folder / name / item["id"] / f"{item['id']}.json", item)
             document["links"].append(_link("item", f"./{item['id']}/{item['id']}.json"))
         _write_json(folder / name / "collection.json", document)

@@ -72,7 +72,8 @@ def landsat_item(scene: LandsatScene) -> dict[str, Any]:
             asset["raster:bands"] = [{"unit": "bit index", "nodata": 1, "data_type": "uint16", "spatial_resolution": 30}]
             asset["roles"] = ["cloud", "cloud-shadow", "snow-ice", "water-mask"]
         else:
-            bits: dict[str, Any] = {"unit": "bit index", "data_type": "uint8" if key == "qa_aerosol" else "uint16", "spatial_resolution": 30}
+            data_type = "uint8" if key == "qa_aerosol" else "uint16"
+            bits: dict[str, Any] = {"unit": "bit index", "data_type": data_type, "spatial_resolution": 30}
             asset["raster:bands"] = [bits | {"nodata": 1} if key == "qa_aerosol" else bits]
             asset["roles"] = ["data-mask", "water-mask"] if key == "qa_aerosol" else ["saturation"]
         assets[key] = asset

@@ -131,7 +131,8 @@ def landsat_scenes(scenery: Scenery, sky: Sky, grid: Grid, flight: Pass, longitu
         processings = [(0, latency, 0.010 if repeated else 0.0)]
         if repeated:
             processings.append((1, latency + timedelta(days=21), 0.0))
-        frame = _frame(view, covered, part, corner, grid, _epsg(longitude, flight.eastern), [int(12 * value) for value in uniform(key, np.arange(4), place + 10)])
+        jitter = [int(12 * value) for value in uniform(key, np.arange(4), place + 10)]
+        frame = _frame(view, covered, part, corner, grid, _epsg(longitude, flight.eastern), jitter)
         for number, delay, error in processings:
             scenes.append(_scene(frame, flight, row, place, key, number, delay, error, longitude, scenery.latitude))
     return scenes
@@ -205,7 +206,9 @@ def _blur(image: Array, key: np.uint64) -> None:
         correlate1d(image, weights, axis=axis, output=image, mode="nearest")
 
 
-def _coverage(grid: Grid, flight: Pass, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], place: int, key: np.uint64) -> npt.NDArray[np.bool_]:
+def _coverage(
+    grid: Grid, flight: Pass, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], place: int, key: np.uint64
+) -> npt.NDArray[np.bool_]:
     """Pixels inside the swath and inside the northern (0) or southern (1) of two overlapping rows."""
     west, south, east, north = grid.bounds
     middle_x, middle_y = (west + east) / 2, (south + north) / 2
@@ -321,12 +324,15 @@ def _epsg(longitude: float, eastern: bool) -> int:
     return 32600 + (zone % 60 + 1 if eastern else zone)
 
 
-def _frame(view: _View, covered: npt.NDArray[np.bool_], part: Window, corner: tuple[float, float], grid: Grid, epsg: int, jitter: list[int]) -> _Frame:
+def _frame(
+    view: _View, covered: npt.NDArray[np.bool_], part: Window, corner: tuple[float, float], grid: Grid, epsg: int, jitter: list[int]
+) -> _Frame:
     """A part of a view on the native grid of a scene: pixel edges at 15 mod 30 m, corners that differ from date to date.
 
     `corner` is the outer north-western corner of `part` [m]; `jitter` are pixels cut off north, south, west, east.
     """
-    top, bottom, left, right = (min(cut, size // 4) for cut, size in zip(jitter, (part.height, part.height, part.width, part.width), strict=True))
+    sizes = (part.height, part.height, part.width, part.width)
+    top, bottom, left, right = (min(cut, size // 4) for cut, size in zip(jitter, sizes, strict=True))
     flags = _flags(view, covered)[part.slices]
     reflectance = view.reflectance[:, *part.slices]
     west, north = corner
@@ -334,7 +340,8 @@ def _frame(view: _View, covered: npt.NDArray[np.bool_], part: Window, corner: tu
     if native:
         rows, cols = slice(top, part.height - bottom), slice(left, part.width - right)
         return _Frame(reflectance[:, rows, cols], flags[rows, cols], (30.0, 0.0, west + 30 * left, 0.0, -30.0, north - 30 * top), epsg)
-    box = transform_bounds(grid.crs, f"EPSG:{epsg}", west, north - part.height * grid.resolution, west + part.width * grid.resolution, north)
+    east, south = west + part.width * grid.resolution, north - part.height * grid.resolution
+    box = transform_bounds(grid.crs, f"EPSG:{epsg}", west, south, east, north)
     first_col, first_row = int(box[0] // 30) + left, int(-box[3] // 30) + top
     columns, lines = int((box[2] - box[0]) // 30) - left - right, int((box[3] - box[1]) // 30) - top - bottom
     transform = (30.0, 0.0, 30.0 * first_col + 15, 0.0, -30.0, -30.0 * first_row + 15)

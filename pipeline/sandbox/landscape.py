@@ -60,12 +60,12 @@ class Canvas:
     @property
     def x(self) -> npt.NDArray[np.float64]:
         """Pixel-centre eastings [m]."""
-        return self.west + (np.arange(self.width) + 0.5) * self.resolution
+        return np.asarray(self.west + (np.arange(self.width) + 0.5) * self.resolution, dtype=np.float64)
 
     @property
     def y(self) -> npt.NDArray[np.float64]:
         """Pixel-centre northings [m], decreasing."""
-        return self.north - (np.arange(self.height) + 0.5) * self.resolution
+        return np.asarray(self.north - (np.arange(self.height) + 0.5) * self.resolution, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,16 @@ def _land_cover(seed: int, canvas: Canvas, elevation: Array, river: Array) -> np
 
 
 def _nearest_two(
-    key: npt.NDArray[np.uint64] | np.uint64, u: npt.NDArray[np.float64], v: npt.NDArray[np.float64], jitter: npt.ArrayLike, stretch: npt.ArrayLike
+    key: npt.NDArray[np.uint64] | np.uint64,
+    u: npt.NDArray[np.float64],
+    v: npt.NDArray[np.float64],
+    jitter: Array | float,
+    along_u: Array | float,
+    along_v: Array | float,
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
     """Nearest and second nearest seed of a jittered unit lattice, and the distance from the border between them.
 
-    `stretch` = (metres per unit along u, along v); the distance comes in metres.
+    `along_u`, `along_v` are metres per unit; the distance comes in metres.
     """
     column, row = np.floor(u), np.floor(v)
     fu, fv = (u - column).astype(np.float32), (v - row).astype(np.float32)
@@ -231,25 +236,22 @@ def _nearest_two(
                 np.copyto(old_second, old_best, where=first)
                 np.copyto(old_best, new, where=first)
                 np.copyto(old_second, new, where=runner_up)
-    along_u, along_v = (np.asarray(part, dtype=np.float32) for part in np.broadcast_arrays(*stretch)) if isinstance(stretch, tuple) else (stretch,) * 2
     gradient = 2 * np.hypot((second_u - best_u) / along_u, (second_v - best_v) / along_v)
     return best_name, second_name, ((second - best) / gradient).astype(np.float32)
 
 
-def _parcels(
-    seed: int, canvas: Canvas
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64], Array, Array]:
+def _parcels(seed: int, canvas: Canvas) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64], Array, Array]:
     """Names of the parcel and of the one across its border, name of the parish, distances from both borders [m]."""
     x, y = canvas.x, canvas.y
     bend_x = 55 * fractal(key_of(seed, "bend x"), x, y, (1500.0, 500.0))
     bend_y = 55 * fractal(key_of(seed, "bend y"), x, y, (1500.0, 500.0))
-    names: list[list[np.ndarray]] = [[], [], [], [], []]
+    strips = []
     parish_key, parcel_key = key_of(seed, "parish"), key_of(seed, "parcel")
     for start in range(0, canvas.height, _STRIP):
         rows = slice(start, start + _STRIP)
         px = x[None, :] + bend_x[rows]
         py = y[rows, None] + bend_y[rows]
-        parish, _, parish_border = _nearest_two(parish_key, px / PARISH_SIZE, py / PARISH_SIZE, 0.9, PARISH_SIZE)
+        parish, _, parish_border = _nearest_two(parish_key, px / PARISH_SIZE, py / PARISH_SIZE, 0.9, PARISH_SIZE, PARISH_SIZE)
         direction = uniform(key_of(seed, "direction"), parish) * np.float32(np.pi)
         size = 130 * np.exp(1.3 * uniform(key_of(seed, "size"), parish))
         aspect = np.sqrt(1 + 2.2 * uniform(key_of(seed, "aspect"), parish))
@@ -257,10 +259,9 @@ def _parcels(
         cosine, sine = np.cos(direction), np.sin(direction)
         u = (px * cosine + py * sine) / along
         v = (py * cosine - px * sine) / across
-        name, other, border = _nearest_two(parish ^ parcel_key, u, v, 0.45 + 0.4 * uniform(key_of(seed, "order"), parish), (along, across))
-        for collected, part in zip(names, (name, other, parish, border, parish_border), strict=True):
-            collected.append(part)
-    name, other, parish, border, parish_border = (np.concatenate(parts) for parts in names)
+        name, other, border = _nearest_two(parish ^ parcel_key, u, v, 0.45 + 0.4 * uniform(key_of(seed, "order"), parish), along, across)
+        strips.append((name, other, parish, border, parish_border))
+    name, other, parish, border, parish_border = (np.concatenate(parts) for parts in zip(*strips, strict=True))
     return name, other, parish, border, parish_border
 
 
@@ -276,5 +277,5 @@ def _parcel_table(
         parish=parish.ravel()[first % name.size],
         kind=(unique & np.uint64(3)).astype(np.uint8),
     )
-    rows = rows.astype(np.int32).reshape(2, *cover.shape)
-    return table, rows[0], rows[1]
+    numbers = rows.astype(np.int32).reshape(2, *cover.shape)
+    return table, numbers[0], numbers[1]

@@ -189,11 +189,13 @@ def looks(scenery: Scenery, sky: Sky, grid: Grid, places: list[Lattice], day: da
         pointing = gauss(key, np.arange(1, 3)) * np.array([45 + 0.12 * wide, 45 + 0.12 * tall])
         for index, (x, y) in enumerate(centres):
             # A cell takes a footprint that lies somewhere over it, not at its middle.
-            shift = gauss(key_of(scenery.seed, "gridding", aqua, number, index), np.arange(2)[:, None, None], np.arange(x.size).reshape(x.shape))
+            cell = np.arange(x.size).reshape(x.shape)
+            shift = gauss(key_of(scenery.seed, "gridding", aqua, number, index), np.arange(2)[:, None, None], cell)
             px = (x + pointing[0] + 90 * shift[0] - coarse.west) / coarse.resolution - 0.5
             py = (coarse.north - y - pointing[1] + 90 * shift[1]) / coarse.resolution - 0.5
             cells = np.stack([map_coordinates(layer, [py, px], order=1, mode="nearest") for layer in layers])
-            found[index].append(_detect(cells, key_of(scenery.seed, "detector", aqua, number, index), (sun_zenith, view_zenith, relative_azimuth)))
+            angles = (sun_zenith, view_zenith, relative_azimuth)
+            found[index].append(_detect(cells, key_of(scenery.seed, "detector", aqua, number, index), angles))
     return found
 
 

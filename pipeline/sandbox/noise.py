@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+Axis = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -56,24 +58,24 @@ def gauss(key: np.uint64, *indices: npt.ArrayLike) -> Array:
     return (total.astype(np.float32) - np.float32(2 * 65535)) * np.float32(np.sqrt(3.0) / 65536)
 
 
-def _taps(coordinate: npt.NDArray[np.float64], spacing: float) -> tuple[npt.NDArray[np.int64], Array]:
+def _taps(coordinate: Axis, spacing: float) -> tuple[Numbers, Array]:
     """Index of the first of four nodes, and their cubic B-spline weights (n, 4)."""
     position = coordinate / spacing
     base = np.floor(position)
     f = (position - base).astype(np.float32)
     g = 1 - f
     weights = np.stack([g**3, 3 * f**3 - 6 * f**2 + 4, 3 * g**3 - 6 * g**2 + 4, f**3], axis=1) / np.float32(6)
-    return base.astype(np.int64) - 1, weights
+    return base.astype(np.int64) - 1, weights.astype(np.float32)
 
 
-def nodes_for(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], spacing: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def nodes_for(x: Axis, y: Axis, spacing: float) -> tuple[Numbers, Numbers]:
     """Row and column numbers of the lattice nodes that `spread` needs for these coordinates, which rise or fall steadily."""
     rows = sorted((math.floor(y[0] / spacing), math.floor(y[-1] / spacing)))
     cols = sorted((math.floor(x[0] / spacing), math.floor(x[-1] / spacing)))
     return np.arange(rows[0] - 1, rows[1] + 3), np.arange(cols[0] - 1, cols[1] + 3)
 
 
-def spread(nodes: Array, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], spacing: float) -> Array:
+def spread(nodes: Array, x: Axis, y: Axis, spacing: float) -> Array:
     """Values of lattice `nodes` (as numbered by `nodes_for`), smoothed by a cubic B-spline onto the outer product of y and x.
 
     The sums are written out so that a value does not depend on the size of the canvas.
@@ -97,7 +99,7 @@ def spread(nodes: Array, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64],
     return full
 
 
-def field(key: np.uint64, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], spacing: float) -> Array:
+def field(key: np.uint64, x: Axis, y: Axis, spacing: float) -> Array:
     """A smooth random field of unit variance on the outer product of y and x; `spacing` is its grain [m]."""
     rows, cols = nodes_for(x, y, spacing)
     return spread(gauss(key, rows[:, None], cols[None, :]) * _SPLINE_GAIN, x, y, spacing)
@@ -105,8 +107,8 @@ def field(key: np.uint64, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
 
 def fractal(
     key: np.uint64,
-    x: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
+    x: Axis,
+    y: Axis,
     spacings: Sequence[float],
     weights: Sequence[float] | None = None,
 ) -> Array:

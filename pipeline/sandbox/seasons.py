@@ -278,4 +278,3 @@ class Calendar:
         }
         for name, column in forest.items():
             columns[name] = np.where(self._forest, column, columns[name])
-

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtri
 
 from pipeline.grid import day_number
-from pipeline.sandbox.noise import Array, field, gauss, key_of, uniform
+from pipeline.sandbox.noise import Array, Axis, field, gauss, key_of, uniform
 from pipeline.sandbox.sun import sun_position
 from pipeline.sandbox.weather import Weather
 
@@ -23,8 +22,6 @@ HAZE = np.array([1.0, 0.55, 0.35, 0.12, 0.04, 0.02], dtype=np.float32)
 
 SHADE = np.array([0.58, 0.47, 0.40, 0.33, 0.26, 0.22], dtype=np.float32)
 """Brightness in the shadow of a cloud, relative to sunlit ground."""
-
-Axis = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -105,4 +102,5 @@ class Sky:
         """Reflectance that haze adds to blue after imperfect correction; of either sign, smooth."""
         number = day_number(day)
         load = 0.006 * float(np.exp(0.7 * gauss(key_of(self.seed, "haze load", number), 0)[0]))
-        return np.float32(load) * (field(key_of(self.seed, "haze", number), x, y, 12000.0) + field(key_of(self.seed, "smoke", number), x, y, 3500.0) * np.float32(0.5))
+        wide = field(key_of(self.seed, "haze", number), x, y, 12000.0)
+        return np.float32(load) * (wide + np.float32(0.5) * field(key_of(self.seed, "smoke", number), x, y, 3500.0))

@@ -25,7 +25,9 @@ def sun_position(day: date, latitude: float, hour: float) -> tuple[float, float]
     phi = np.deg2rad(latitude)
     cosine = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(angle)
     zenith = float(np.arccos(np.clip(cosine, -1, 1)))
-    azimuth = np.arctan2(-np.cos(declination) * np.sin(angle), np.sin(declination) * np.cos(phi) - np.cos(declination) * np.sin(phi) * np.cos(angle))
+    east = -np.cos(declination) * np.sin(angle)
+    north = np.sin(declination) * np.cos(phi) - np.cos(declination) * np.sin(phi) * np.cos(angle)
+    azimuth = np.arctan2(east, north)
     return float(np.rad2deg(zenith)), float(np.rad2deg(azimuth) % 360)
 
 

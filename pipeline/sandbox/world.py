@@ -102,7 +102,7 @@ class Scenery:
         water = self._other_covers(reflectance, day, rows, cols, wet)
         self._burn(reflectance, day, rows, cols)
         reflectance *= self._light(day, rows, cols)
-        snow = self._snow(day, rows, cols)
+        snow = self.snow(day, rows, cols)
         if snow.any():
             reflectance += snow * (SNOW[:, None, None] * self._snow_age(day) - reflectance)
         return Surface(np.clip(reflectance, 0.001, 1.0, out=reflectance), snow, water)
@@ -135,26 +135,25 @@ class Scenery:
         cover, grain = land.cover[rows, cols], land.grain[rows, cols]
         soil = land.soil[rows, cols]
         road = land.road[rows, cols]
-        track = np.nonzero(road)
-        reflectance[:, *track] += road[track] * (ROAD[:, None] - reflectance[:, *track])
+        track = road > 0
+        reflectance[:, track] += road[track] * (ROAD[:, None] - reflectance[:, track])
 
-        town = np.nonzero(cover == LandCover.TOWN)
+        town = cover == LandCover.TOWN
         roof = np.clip(0.32 + 0.24 * grain[town], 0, 0.9)
         garden = np.clip(0.30 - 0.14 * grain[town] + 0.12 * soil[town], 0, 1 - roof)
         leaves = garden * (0.65 + 0.3 * self.weather.season(day))
         rest = 1 - roof - leaves
-        reflectance[:, *town] = SPECTRA[Material.ROOF][:, None] * roof + SPECTRA[Material.GRASS][:, None] * leaves
-        reflectance[:, *town] += SPECTRA[Material.ASPHALT][:, None] * rest
+        reflectance[:, town] = SPECTRA[Material.ROOF][:, None] * roof + SPECTRA[Material.GRASS][:, None] * leaves
+        reflectance[:, town] += SPECTRA[Material.ASPHALT][:, None] * rest
 
-        bright = np.nonzero(cover == LandCover.BRIGHT_GROUND)
-        reflectance[:, *bright] = SPECTRA[Material.BRIGHT_GROUND][:, None] * (1 + 0.10 * soil[bright] - 0.25 * wet[bright])
+        bright = cover == LandCover.BRIGHT_GROUND
+        reflectance[:, bright] = SPECTRA[Material.BRIGHT_GROUND][:, None] * (1 + 0.10 * soil[bright] - 0.25 * wet[bright])
 
         water = (cover == LandCover.WATER) | self._flooded(day, rows, cols)
-        where = np.nonzero(water)
-        turbid = np.clip(0.15 + 0.25 * soil[where] + 0.6 * wet[where], 0, 1)
-        turbid[cover[where] != LandCover.WATER] = 0.85
+        turbid = np.clip(0.15 + 0.25 * soil[water] + 0.6 * wet[water], 0, 1)
+        turbid[cover[water] != LandCover.WATER] = 0.85
         clear, muddy = SPECTRA[Material.CLEAR_WATER][:, None], SPECTRA[Material.TURBID_WATER][:, None]
-        reflectance[:, *where] = clear + turbid * (muddy - clear)
+        reflectance[:, water] = clear + turbid * (muddy - clear)
         return np.asarray(water)
 
     def _flooded(self, day: date, rows: slice, cols: slice) -> npt.NDArray[np.bool_]:
@@ -213,8 +212,8 @@ class Scenery:
 
     def _burn(self, reflectance: Array, day: date, rows: slice, cols: slice) -> None:
         burnt, _ = self._fires(day, rows, cols)
-        where = np.nonzero(burnt)
-        reflectance[:, *where] += burnt[where] * (CHAR[:, None] - reflectance[:, *where])
+        where = burnt > 0
+        reflectance[:, where] += burnt[where] * (CHAR[:, None] - reflectance[:, where])
 
     def _light(self, day: date, rows: slice, cols: slice) -> Array:
         """Relief and texture as a factor of brightness."""
@@ -227,7 +226,8 @@ class Scenery:
         light *= 1 + strength * land.texture[rows, cols]
         return np.clip(light, 0.45, 1.6)
 
-    def _snow(self, day: date, rows: slice, cols: slice) -> Array:
+    def snow(self, day: date, rows: slice, cols: slice) -> Array:
+        """Share of the pixels of a part of the canvas that snow covers."""
         land = self.landscape
         elevation = land.elevation[rows, cols]
         if not self.weather.snow_water(day, np.array([elevation.min(), elevation.max()])).any():
@@ -345,9 +345,9 @@ class World:
         return self.scenery.surface(day).reflectance
 
     def events(self, day: date, within: int = 8) -> npt.NDArray[np.bool_]:
-        """Pixels changed abruptly (harvest, ploughing, mowing, felling, fire, flood) in the `within` days that end with `day`: (height, width)."""
+        """Pixels (height, width) changed by harvest, plough, mowing, felling, fire or flood in the `within` days that end with `day`."""
         return self.scenery.abrupt(day, within)
 
     def snow(self, day: date) -> npt.NDArray[np.bool_]:
         """Pixels mostly covered by snow, (height, width)."""
-        return self.scenery._snow(day, slice(None), slice(None)) > 0.5
+        return self.scenery.snow(day, slice(None), slice(None)) > 0.5

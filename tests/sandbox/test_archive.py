@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,8 @@ def test_one_path_covers_part_of_the_area_and_two_rows_share_a_day(sandbox: Path
     items = items_of(sandbox, "landsat-c2-l2")
     days = {(item["properties"]["landsat:wrs_path"], item["properties"]["datetime"][:10]) for item in items}
     for path, day in days:
-        rows = {item["properties"]["landsat:wrs_row"] for item in items if item["properties"]["landsat:wrs_path"] == path and item["properties"]["datetime"].startswith(day)}
+        same = [item["properties"] for item in items if item["properties"]["datetime"].startswith(day)]
+        rows = {properties["landsat:wrs_row"] for properties in same if properties["landsat:wrs_path"] == path}
         assert len(rows) == 2
     assert len({path for path, _ in days}) == 2
 
@@ -159,7 +161,8 @@ def test_mcd43a4_items_tell_time_as_the_provider_does(sandbox: Path, spec: Sandb
         assert spec.first_day <= nominal <= spec.last_day
         assert properties["start_datetime"][:10] == nominal.isoformat()
         assert properties["end_datetime"][:10] == (nominal + timedelta(days=7)).isoformat()
-        assert datetime.fromisoformat(properties["datetime"]) == datetime.fromisoformat(f"{nominal + timedelta(days=4)}T00:00:00+00:00") - timedelta(microseconds=500)
+        fourth_day = datetime(nominal.year, nominal.month, nominal.day, tzinfo=UTC) + timedelta(days=4)
+        assert datetime.fromisoformat(properties["datetime"]) == fourth_day - timedelta(microseconds=500)
         assert properties["platform"] == ""
         assert properties["proj:epsg"] is None
 
@@ -254,7 +257,7 @@ def test_path_and_row_are_those_of_the_worldwide_reference_system() -> None:
 def test_the_two_paths_follow_each_other_every_eight_days() -> None:
     found = passes(15.0, 46.0, date(2022, 1, 1), date(2022, 12, 31), landsat7=False)
     western = [flight.day for flight in found if not flight.eastern]
-    assert {(later - earlier).days for earlier, later in zip(western, western[1:], strict=False)} == {8}
+    assert {(later - earlier).days for earlier, later in pairwise(western)} == {8}
     assert {flight.platform for flight in found} == {"landsat-8", "landsat-9"}
 
 
