@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -173,11 +172,6 @@ def _flag_values(codes: type[IntEnum]) -> dict[str, Any]:
     }
 
 
-def state_shape(grid_shape: tuple[int, int], block: int) -> tuple[int, int]:
-    """(rows, columns) of blocks over a grid of (height, width) pixels."""
-    return -(-grid_shape[0] // block), -(-grid_shape[1] // block)
-
-
 def staging_folder(cube_path: Path, run_id: str) -> Path:
     """Folder of a run's staging, beside the cube."""
     return Path(cube_path).parent / "staging" / checked_name(run_id, "run id")
@@ -191,8 +185,3 @@ def journal_key(cube_path: Path) -> str:
 def manifest_key(run_id: str) -> str:
     """Key of a run's manifest, relative to the folder that holds the cube."""
     return f"manifests/{checked_name(run_id, 'run id')}.json"
-
-
-def parse_day(text: str) -> date:
-    """A day as it stands in attributes."""
-    return date.fromisoformat(text)

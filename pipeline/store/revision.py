@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.grid import day_from_number, day_number
 from pipeline.store.documents import Document, Read, changed_chunks, has_time, with_length, with_members
-from pipeline.store.layout import TIME_CHUNK, parse_day
+from pipeline.store.layout import TIME_CHUNK
 from pipeline.store.state import State
 from pipeline.vocabulary import Maturity
 
@@ -122,7 +123,7 @@ def next_root(root: Document, documents: Mapping[str, Document], length: int, ge
     """The root document that shows `length` days of all members at once."""
     attributes = {**root["attributes"], "generation": generation}
     if length:
-        start = parse_day(attributes["start"])
+        start = date.fromisoformat(attributes["start"])
         attributes |= {
             "time_coverage_start": start.isoformat(),
             "time_coverage_end": day_from_number(day_number(start) + length - 1).isoformat(),

@@ -9,18 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.errors import StoreError
-from pipeline.grid import Block
-from pipeline.store.documents import changed_chunks, dump, has_time, members, read_array, read_file, root_document, with_length
+from pipeline.grid import Block, Window
+from pipeline.store.chunks import ChunkCodec, chunk_path, write_chunk
+from pipeline.store.documents import Document, changed_chunks, dump, has_time, members, read_array, read_file, root_document, with_length
 from pipeline.store.encoding import encode_reflectance, encode_std
 from pipeline.store.layout import day_layers, pixel_layers, staging_folder, uncertainty_name
-
-if TYPE_CHECKING:
-    import zarr
 
 
 @dataclass(frozen=True)
@@ -188,28 +185,32 @@ def write_block_day(staging_path: Path | str, block: Block, index: int, day: Blo
         Position of the day on the staging's time axis.
     day : BlockDay
     """
-    staged, arrays = _opened(str(staging_path), os.stat(Path(staging_path) / "zarr.json").st_mtime_ns)
+    staged, codecs = _opened(str(staging_path), os.stat(Path(staging_path) / "zarr.json").st_mtime_ns)
     window = block.window
-    if window.row != block.row * staged.block or window.col != block.col * staged.block:
+    whole = Window(block.row * staged.block, block.col * staged.block, staged.block, staged.block)
+    if window != whole.clipped(*staged.shape):
         raise ValueError(f"{block} does not lie on the chunks of {staged.block} pixels of {staged.path}")
+    if not 0 <= index < len(staged.days):
+        raise ValueError(f"day {index} does not lie on the {len(staged.days)} days of {staged.path}")
     if day.provenance.shape != window.shape:
         raise ValueError(f"day of shape {day.provenance.shape} does not fill {block}")
-    rows, cols = window.slices
+    # A chunk of nothing but fill is written too: only so does "nothing valid" differ from "never made",
+    # and a replaced day leaves no chunk of its earlier version behind.
     for name, values in day.layers(staged.bands).items():
-        arrays[name][index, rows, cols] = values
+        write_chunk(chunk_path(staged.path, name, index, block.row, block.col), codecs[name].encode(values))
 
 
 # The time stamp in the key: a run that starts again makes a new staging under the same path.
 @lru_cache(maxsize=8)
-def _opened(path: str, _made: int) -> tuple[Staged, dict[str, zarr.Array[Any]]]:
-    import zarr
-
+def _opened(path: str, _made: int) -> tuple[Staged, dict[str, ChunkCodec]]:
     staged = open_staged(path)
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        # A chunk of nothing but fill is written too: only so does "nothing valid" differ from "never made",
-        # and a replaced day leaves no chunk of its earlier version behind.
-        arrays = {name: zarr.open_array(f"{path}/{name}", mode="r+") for name in staged.layers}
-    return staged, arrays
+    return staged, {name: ChunkCodec(document) for name, document in staged_documents(staged).items()}
+
+
+def staged_documents(staged: Staged) -> dict[str, Document]:
+    """The documents of the (time, y, x) layers of a staging that are there."""
+    files = {name: staged.path / name / "zarr.json" for name in staged.layers}
+    return {name: json.loads(file.read_bytes()) for name, file in files.items() if file.is_file()}
 
 
 def staged_cells(staging_path: Path | str) -> set[tuple[int, int, int]]:

@@ -10,7 +10,6 @@ import numpy as np
 
 from pipeline.grid import day_number
 from pipeline.store.documents import Read, members, read_array, read_file, root_document
-from pipeline.store.layout import parse_day
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def state_from(read: Read, where: str) -> State:
     root = root_document(read, where)
     found = members(root)
     return State(
-        parse_day(root["attributes"]["start"]),
+        date.fromisoformat(root["attributes"]["start"]),
         read_array(read, "state/digest", found["state/digest"]),
         read_array(read, "state/maturity", found["state/maturity"]),
         int(root["attributes"]["generation"]),

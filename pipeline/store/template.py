@@ -18,7 +18,7 @@ from pyproj import CRS
 from pipeline.errors import StoreError
 from pipeline.grid import Grid
 from pipeline.store.documents import chunk_shape, dump, members, read_file, root_document, with_members
-from pipeline.store.layout import GEOMETRY, STATE_BLOCKS, STATE_DAYS, TIME_CHUNK, day_layers, pixel_layers, state_shape
+from pipeline.store.layout import GEOMETRY, STATE_BLOCKS, STATE_DAYS, TIME_CHUNK, day_layers, pixel_layers
 
 _CONVENTIONS = [
     {
@@ -74,7 +74,7 @@ def create_cube(
     draft = path.with_name(f"{path.name}.creating-{uuid.uuid4().hex[:8]}")
     try:
         _write_layers(draft, grid, bands, start, block, dict(attributes or {}))
-        _write_state(draft, state_shape(grid.shape, block))
+        _write_state(draft, grid.block_shape(block))
         _consolidate(draft)
         if path.exists():
             path.rmdir()

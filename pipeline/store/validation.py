@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +13,11 @@ import numpy as np
 
 from pipeline.grid import day_from_number, day_number
 from pipeline.store.check import Check
+from pipeline.store.chunks import ChunkCodec, chunk_path
 from pipeline.store.documents import Document, members, read_file, root_document
 from pipeline.store.encoding import FILL, SCALE, STD_FILL
-from pipeline.store.layout import parse_day, uncertainty_name
-from pipeline.store.staging import Staged, chunks_present, open_staged
+from pipeline.store.layout import uncertainty_name
+from pipeline.store.staging import Staged, chunks_present, open_staged, staged_documents
 from pipeline.vocabulary import Provenance
 
 LEAST_FINITE = 0.99
@@ -61,7 +62,7 @@ def validate_staging(staging_path: Path | str, cube_path: Path | str | None = No
         ``structure``, ``complete``, ``not-empty``, ``finite``, ``range``, ``provenance``, ``bands-agree``, ``uncertainty``, ``step``.
     """
     staged = open_staged(staging_path)
-    documents = _documents(staged)
+    documents = staged_documents(staged)
     checks = [_structure(staged, documents, cube_path)]
     if not checks[0].passed:
         return checks
@@ -71,14 +72,6 @@ def validate_staging(staging_path: Path | str, cube_path: Path | str | None = No
     days = tuple(sorted({staged.days[index] for index, _, _ in torn}))
     checks.append(_check("complete", not torn, "error", f"{len(torn)} blocks of days lack the chunk of some layer", days))
     return checks + _judge(_count(staged, documents, whole, cube_path))
-
-
-def _documents(staged: Staged) -> dict[str, Document]:
-    return {
-        name: json.loads((staged.path / name / "zarr.json").read_bytes())
-        for name in staged.layers
-        if (staged.path / name / "zarr.json").is_file()
-    }
 
 
 def _structure(staged: Staged, documents: Mapping[str, Document], cube_path: Path | str | None) -> Check:
@@ -95,28 +88,48 @@ def _structure(staged: Staged, documents: Mapping[str, Document], cube_path: Pat
 def _count(
     staged: Staged, documents: Mapping[str, Document], cells: set[tuple[int, int, int]], cube_path: Path | str | None
 ) -> dict[int, _Counts]:
-    import zarr
-
-    arrays = {name: zarr.open_array(staged.path / name, mode="r") for name in staged.layers}
+    codecs = {name: ChunkCodec(document) for name, document in documents.items()}
+    before = _Published(Path(cube_path), staged.bands, codecs) if cube_path else None
     by_block = defaultdict(list)
     for index, row, col in cells:
         by_block[row, col].append(index)
     counts: dict[int, _Counts] = {staged.days[index]: _Counts() for index, _, _ in cells}
     for (row, col), indices in sorted(by_block.items()):
-        rows, cols = (slice(part * staged.block, (part + 1) * staged.block) for part in (row, col))
-        previous = _published(staged, cube_path, staged.days[min(indices)] - 1, rows, cols)
+        height, width = (min(staged.block, size - part * staged.block) for part, size in zip((row, col), staged.shape, strict=True))
         previous_day = staged.days[min(indices)] - 1
+        previous = before.sample(previous_day, row, col) if before else None
         for index in sorted(indices):
-            chunk = {name: np.asarray(array[index, rows, cols]) for name, array in arrays.items()}
+            files = {name: chunk_path(staged.path, name, index, row, col) for name in codecs}
+            chunk = {name: codec.decode(files[name].read_bytes())[:height, :width] for name, codec in codecs.items()}
             day = staged.days[index]
             sample = _sample([chunk[band] for band in staged.bands])
-            if previous is not None and previous_day == day - 1:
-                step = _step(sample, previous)
-                if step is not None:
-                    counts[day].steps.append(step)
+            step = _step(sample, previous) if previous is not None and previous_day == day - 1 else None
+            if step is not None:
+                counts[day].steps.append(step)
             previous, previous_day = sample, day
             _add(counts[day], chunk, staged.bands, documents)
     return counts
+
+
+class _Published:
+    """Samples of the days that stand in the cube."""
+
+    def __init__(self, path: Path, bands: tuple[str, ...], codecs: Mapping[str, ChunkCodec]) -> None:
+        root = root_document(read_file(path), str(path))
+        self.first = day_number(date.fromisoformat(root["attributes"]["start"]))
+        self.length = members(root)["time"]["shape"][0]
+        self.shape = tuple(root["attributes"]["spatial:shape"])
+        self.path, self.bands, self.codecs = path, bands, codecs
+
+    def sample(self, day: int, row: int, col: int) -> np.ndarray | None:
+        """The sample of a block of a day; None when it was not published."""
+        index = day - self.first
+        files = [chunk_path(self.path, band, index, row, col) for band in self.bands]
+        if not 0 <= index < self.length or not all(file.is_file() for file in files):
+            return None
+        values = [self.codecs[band].decode(file.read_bytes()) for band, file in zip(self.bands, files, strict=True)]
+        height, width = (min(size, whole - part * size) for size, whole, part in zip(values[0].shape, self.shape, (row, col), strict=True))
+        return _sample([band[:height, :width] for band in values])
 
 
 def _add(counts: _Counts, chunk: Mapping[str, Any], bands: tuple[str, ...], documents: Mapping[str, Document]) -> None:
@@ -151,18 +164,6 @@ def _step(sample: np.ndarray, previous: np.ndarray) -> float | None:
     if not both.any():
         return None
     return float(np.abs(sample[both].astype(np.float32) - previous[both]).mean()) * SCALE
-
-
-def _published(staged: Staged, cube_path: Path | str | None, day: int, rows: slice, cols: slice) -> np.ndarray | None:
-    if cube_path is None:
-        return None
-    import zarr
-
-    root = root_document(read_file(Path(cube_path)), str(cube_path))
-    index = day - day_number(parse_day(root["attributes"]["start"]))
-    if not 0 <= index < members(root)["time"]["shape"][0]:
-        return None
-    return _sample([np.asarray(zarr.open_array(Path(cube_path) / band, mode="r")[index, rows, cols]) for band in staged.bands])
 
 
 def _judge(counts: Mapping[int, _Counts]) -> list[Check]:

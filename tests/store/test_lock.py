@@ -31,7 +31,10 @@ def other(tmp_path):
 
 
 def test_a_second_run_is_told_who_holds_the_store(tmp_path, other):
-    with pytest.raises(StoreError, match=rf"in use by run-of-another-process \(process {other.pid} on "), StoreLock(tmp_path / "fused.zarr", "me"):
+    with (
+        pytest.raises(StoreError, match=rf"in use by run-of-another-process \(process {other.pid} on "),
+        StoreLock(tmp_path / "fused.zarr", "me"),
+    ):
         pass
 
 

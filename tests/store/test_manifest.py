@@ -42,4 +42,6 @@ def test_a_manifest_with_a_secret_is_refused_without_repeating_it(secret):
 
 
 def test_hrefs_and_words_without_secrets_pass():
-    manifest_bytes({"inputs": ["https://example.org/a.tif", "/data/a.tif", "s3://bucket/key"], "note": "a basic run, 3:4 @ noon", "token_count": 3})
+    manifest_bytes(
+        {"inputs": ["https://example.org/a.tif", "/data/a.tif", "s3://bucket/key"], "note": "a basic run, 3:4 @ noon", "token_count": 3}
+    )

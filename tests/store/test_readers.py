@@ -25,7 +25,9 @@ BANDS = ("red", "nir08")
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> tuple[Path, Grid]:
     grid = small_grid((2, 2))
-    cube = create_cube(tmp_path_factory.mktemp("area") / "fused.zarr", grid, BANDS, START, BLOCK, {"title": "made up", "method": "residual"})
+    cube = create_cube(
+        tmp_path_factory.mktemp("area") / "fused.zarr", grid, BANDS, START, BLOCK, {"title": "made up", "method": "residual"}
+    )
     Publisher(cube).publish(stage(cube, "a", [0, 1], grid, 2), entries([0, 1], grid, 1, Maturity.FINAL), method="residual")
     return cube, grid
 

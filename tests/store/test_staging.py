@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
@@ -50,6 +51,19 @@ def test_a_block_without_any_value_is_written_all_the_same(cube, grid):
     assert staged_cells(staging) == {(0, 0, 0)}
 
 
+def test_chunks_are_byte_for_byte_those_that_zarr_writes(cube, grid):
+    staging = create_staging(cube, "run", [FIRST])
+    for block in grid.blocks(BLOCK):
+        write_one(staging, block, 0)
+    for name in open_staged(staging).layers:
+        files = {col: (staging / name / "c" / "0" / "0" / str(col)).read_bytes() for col in range(2)}
+        array = zarr.open_array(staging / name, mode="r+", config={"write_empty_chunks": True})
+        values = array[:]
+        shutil.rmtree(staging / name / "c")
+        array[:] = values
+        assert files == {col: (staging / name / "c" / "0" / "0" / str(col)).read_bytes() for col in range(2)}
+
+
 def test_a_run_that_starts_again_finds_an_empty_staging_of_its_new_days(cube, grid):
     first = create_staging(cube, "run", [FIRST])
     write_one(first, next(iter(grid.blocks(BLOCK))), 0)
@@ -72,6 +86,8 @@ def test_a_day_that_does_not_fit_its_block_is_refused(cube, grid):
     day = made_up_day(block.window.shape, 1, 0)
     with pytest.raises(ValueError, match="does not lie on the chunks"):
         write_block_day(staging, Block(0, 0, Window(0, 8, 40, 64)), 0, day)
+    with pytest.raises(ValueError, match="1 days"):
+        write_block_day(staging, block, 1, day)
     with pytest.raises(ValueError, match="does not fill"):
         write_block_day(staging, block, 0, made_up_day((40, 40), 1, 0))
     with pytest.raises(ValueError, match="expected uint8"):

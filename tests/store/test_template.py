@@ -73,7 +73,7 @@ def test_a_path_that_holds_something_else_is_left_alone(tmp_path, grid):
     (tmp_path / "notes" / "a.txt").write_text("mine")
     with pytest.raises(StoreError, match="something lies there"):
         create_cube(tmp_path / "notes", grid, ("red",), START, BLOCK)
-    with pytest.raises(StoreError, match="no zarr.json"):
+    with pytest.raises(StoreError, match=r"no zarr\.json"):
         check_cube(tmp_path / "notes", grid, ("red",), START, BLOCK)
     xr.Dataset({"a": ("x", [1.0])}).to_zarr(tmp_path / "other.zarr", zarr_format=3)
     with pytest.raises(StoreError, match="did not make"):
