@@ -147,7 +147,7 @@ def _by_dask(table: Sequence[Sequence[str | None]], grid: Grid, dtype: np.dtype[
     shape = (len(table), len(table[0]), *grid.shape)
     chunks = da.core.normalize_chunks((1, 1, chunk, chunk), shape, dtype=dtype)
     # stackstac's spec with the CRS as it is in the place of its code.
-    spec = RasterSpec(epsg=grid.crs, bounds=grid.bounds, resolutions_xy=(grid.resolution, grid.resolution))  # type: ignore[arg-type]
+    spec = RasterSpec(epsg=grid.crs, bounds=grid.bounds, resolutions_xy=(grid.resolution, grid.resolution))
     target = SceneReader(url="", spec=spec, dtype=dtype, fill_value=fill).target
     name = "read-window-" + tokenize(table, spec, dtype, fill, chunk)
     tops = np.cumsum((0, *chunks[2][:-1]))

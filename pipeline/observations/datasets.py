@@ -132,7 +132,7 @@ def open_observations(area: Area) -> xr.Dataset:
     usable = sorted((row for row in store.rows() if row.usable), key=lambda row: (row.scene.day, row.index))
     fine = [row for row in usable if row.scene.role == "fine"]
     reasons = _of_rows(store, "fine/reasons", fine)
-    values = _of_rows(store, "fine/values", fine).map_blocks(decode_reflectance, dtype=np.float32)
+    values = da.map_blocks(decode_reflectance, _of_rows(store, "fine/values", fine), dtype=np.float32)
     variables: dict[str, Any] = {
         "fine": (("scene", "band", "y", "x"), da.where((reasons & int(HIDING))[:, None] == 0, values, np.float32(np.nan))),
         "reasons": (("scene", "y", "x"), reasons),
@@ -142,8 +142,8 @@ def open_observations(area: Area) -> xr.Dataset:
         own = [row for row in usable if row.scene.role == "coarse" and row.scene.product == product]
         dims = (f"scene_{product}", "band", "Y", "X")
         numbers, spread = (_of_rows(store, f"coarse/{product}/{name}", own) for name in ("values", "std"))
-        variables[f"coarse_{product}"] = dims, numbers.map_blocks(decode_reflectance, dtype=np.float32)
-        variables[f"coarse_std_{product}"] = dims, spread.map_blocks(decode_std, dtype=np.float32)
+        variables[f"coarse_{product}"] = dims, da.map_blocks(decode_reflectance, numbers, dtype=np.float32)
+        variables[f"coarse_std_{product}"] = dims, da.map_blocks(decode_std, spread, dtype=np.float32)
         coordinates |= _scene_coordinates([row.scene for row in own], dims[0])
     restored = np.flatnonzero(np.asarray(store.restored_digest[:]))
     if restored.size:
@@ -151,7 +151,7 @@ def open_observations(area: Area) -> xr.Dataset:
         coordinates["time"] = np.array([day_from_number(day) for day in range(days.start, days.stop)], "datetime64[ns]")
         for variable, name, decode in (("restored", "mean", decode_reflectance), ("restored_std", "std", decode_std)):
             numbers = _lazy(store, f"restored/{name}")[days]
-            variables[variable] = ("time", "band", "Y", "X"), numbers.map_blocks(decode, dtype=np.float32)
+            variables[variable] = ("time", "band", "Y", "X"), da.map_blocks(decode, numbers, dtype=np.float32)
     return xr.Dataset(variables, coordinates, attrs={"crs": grid.crs, "epoch": EPOCH.isoformat()})
 
 

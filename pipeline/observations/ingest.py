@@ -116,7 +116,8 @@ def ingest(
         raise ConfigurationError(f"{store.path} is for another grid or other bands", "delete it, or give the area another runtime.root")
     for name in sorted({scene.product for scene in scenes}):
         if not set(bands) & set(products[name].bands):
-            raise ConfigurationError(f"product {name} has the bands {', '.join(products[name].bands)}; the area asks for {', '.join(bands)}")
+            known = ", ".join(products[name].bands)
+            raise ConfigurationError(f"product {name} has the bands {known}; the area asks for {', '.join(bands)}")
     rows = store.allocate(scenes)
     _write_native(rows, store)
     records: dict[str, IngestRecord] = {}
@@ -208,8 +209,8 @@ def _read(
         if name in product.bands:
             dtype, fill = raw_type(product.bands[name])
             by_type.setdefault((dtype, repr(fill)), []).append(name)
-    for (dtype, fill), names in by_type.items():
-        numbers |= _computed(scene, names, grid, dtype, float(fill), catalogs)
+    for (dtype, number), names in by_type.items():
+        numbers |= _computed(scene, names, grid, dtype, float(number), catalogs)
     present = [layer.asset for layer in product.layers_of(scene.platform) if layer.required or layer.asset in scene.assets]
     present += [asset for name in numbers if (asset := product.bands[name].quality_asset)]
     assets = list(dict.fromkeys(present))

@@ -104,9 +104,7 @@ def with_superseded(rows: Sequence[Row]) -> tuple[Row, ...]:
         if row.state == "complete":
             key = row.scene.product, row.scene.acquisition
             newest[key] = max(newest.get(key, ("", -1)), (row.scene.stamp, row.index))
-    return tuple(
-        replace(row, superseded=newest.get((row.scene.product, row.scene.acquisition), _order(row)) > _order(row)) for row in rows
-    )
+    return tuple(replace(row, superseded=newest.get((row.scene.product, row.scene.acquisition), _order(row)) > _order(row)) for row in rows)
 
 
 def _order(row: Row) -> tuple[str, int]:
@@ -118,7 +116,7 @@ def _parsed(path: str, inode: int, modified: int, size: int) -> tuple[Row, ...]:
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
         if document["version"] != VERSION:
-            raise StoreError(f"{path} is of version {document['version']}; expected {VERSION}", "delete the working store; it is read again")
+            raise StoreError(f"{path} is of version {document['version']}; expected {VERSION}", "delete the store; it is read again")
         return tuple(_from_record(record) for record in document["rows"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is not a scenes table: {error!r}", "delete the working store; it is read again") from None

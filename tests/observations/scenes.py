@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from pyproj import Transformer
 from rasterio.transform import Affine
 
 from pipeline.catalog.scene import Scene
@@ -134,8 +135,6 @@ def landsat_scene(
 def modis_scene(folder: Path, name: str, grid: Grid, *, day: date = DAY, seed: int = 1, **changes: Any) -> Scene:
     """An MCD43A4 granule: the part of tile h19v04 around the grid, with some pixels without data and of low quality."""
     random = np.random.default_rng(seed)
-    from pyproj import Transformer
-
     west, south, east, north = Transformer.from_crs(grid.crs, SINUSOIDAL, always_xy=True).transform_bounds(*grid.bounds)
     left = int((west - H19V04[0]) // MODIS_PIXEL) - 3
     top = int((H19V04[1] - north) // MODIS_PIXEL) - 3

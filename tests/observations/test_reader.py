@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -26,10 +27,11 @@ from .scenes import LOCAL, SINUSOIDAL, UTM33, write_tiff
 TRANSFORM = (30.0, 0.0, 500175.0, 0.0, -30.0, 5091135.0)
 TARGET = Lattice(UTM33, 500175.0, 5091135.0, 30.0, 30.0)
 UINT16 = np.dtype(np.uint16)
+WHOLE = Window(0, 0, 40, 50)
 PIXELS = np.arange(1, 40 * 50 + 1, dtype=np.uint16).reshape(40, 50)
 
 
-def read(url: str, window: Window = Window(0, 0, 40, 50), dtype: np.dtype = UINT16, fill: float = 0) -> np.ndarray:
+def read(url: str, window: Window = WHOLE, dtype: np.dtype = UINT16, fill: float = 0) -> np.ndarray:
     return read_window(url, TARGET, window, dtype, dtype.type(fill))
 
 
@@ -54,7 +56,9 @@ def test_one_band_of_a_multi_band_file_is_read(tmp_path: Path) -> None:
 
 
 def test_what_travels_in_the_fragment_comes_back() -> None:
-    url = locate("https://host/a b.tif?x=1#band=2", SINUSOIDAL, (463.312716527917, 0, 0.1, 0, -463.312716527917, 1e-9), (3, 4), "none", True)
+    url = locate(
+        "https://host/a b.tif?x=1#band=2", SINUSOIDAL, (463.312716527917, 0, 0.1, 0, -463.312716527917, 1e-9), (3, 4), "none", True
+    )
     asset = located(url)
     assert (asset.href, asset.band, asset.crs, asset.shape, asset.assigned) == ("https://host/a b.tif?x=1", 2, SINUSOIDAL, (3, 4), True)
     assert asset.transform == (463.312716527917, 0, 0.1, 0, -463.312716527917, 1e-9)
@@ -167,7 +171,7 @@ class _Server(http.server.SimpleHTTPRequestHandler):
     """Serves files whole; fails the first requests, and tells which queries came."""
 
     failures = 0
-    queries: list[str] = []
+    queries: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self._answer(super().do_GET)
