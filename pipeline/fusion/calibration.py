@@ -22,14 +22,17 @@ from pipeline.operators.resample import lift
 if TYPE_CHECKING:
     from pipeline.fusion.residual import Parameters, Residual
 
-_PIXELS = 2048
+_PIXELS = 1024
 """Pixels of the lattice of a sample."""
 
-_CASES = 48
+_CASES = 32
 """Images left out, evenly chosen among all."""
 
 _MIN_PIXELS = 200
 """Clear pixels needed in all cases together."""
+
+_MIN_CASES = 4
+"""Images needed before any parameter but the size of the process leaves its default."""
 
 _WINSOR = 5.0
 """Errors count up to so many robust σ: left-out images hold missed clouds too."""
@@ -197,6 +200,8 @@ def _gain(start: Score, other: Score) -> Tensor:
 def _believed(gain: Tensor, share: Tensor) -> Tensor:
     """Whether a gain (..., cases) exceeds its own standard error over the cases: pixels of one image are no independent witnesses."""
     mean = gain @ share
+    if len(share) < _MIN_CASES:
+        return torch.zeros_like(mean, dtype=torch.bool)
     error = ((gain - mean[..., None]).square() @ share.square()).sqrt()
     return mean > torch.clamp(error, min=_WORTH)
 
