@@ -59,7 +59,8 @@ def test_the_catalog_is_valid_stac_with_relative_links(sandbox: Path) -> None:
     items = list(catalog.get_items(recursive=True))
     assert len(items) > 20
     for item in items:
-        assert item.bbox is not None and item.bbox[0] < item.bbox[2]
+        assert item.bbox is not None
+        assert item.bbox[0] < item.bbox[2]
         for asset in item.assets.values():
             assert asset.href.startswith("./")
             assert Path(asset.get_absolute_href() or "").is_file()
@@ -78,7 +79,8 @@ def test_every_item_has_the_assets_that_its_product_needs(sandbox: Path) -> None
 def test_landsat_scenes_of_the_own_zone_lie_on_the_area_grid_with_edges_at_15_mod_30(sandbox: Path, spec: SandboxSpec) -> None:
     own = [item for item in items_of(sandbox, "landsat-c2-l2") if item["properties"]["proj:epsg"] == 32633]
     other = [item for item in items_of(sandbox, "landsat-c2-l2") if item["properties"]["proj:epsg"] == 32634]
-    assert own and other
+    assert own
+    assert other
     for item in own + other:
         a, _, west, _, e, north = item["properties"]["proj:transform"]
         assert (a, e, west % 30, north % 30) == (30, -30, 15, 15)

@@ -62,7 +62,8 @@ def test_shadows_lie_beside_clouds_away_from_the_sun() -> None:
     assert abs(float(cloud.mean()) - float(shade.mean())) < 0.25
     # In the morning the sun stands in the south-east: shadows fall to the north-west, up and left on the map.
     best = max(((dr, dc) for dr in range(-60, 61, 10) for dc in range(-60, 61, 10)), key=lambda move: _match(cloud, shade, *move))
-    assert best[0] < 0 and best[1] < 0
+    assert best[0] < 0
+    assert best[1] < 0
 
 
 def _match(cloud: np.ndarray, shade: np.ndarray, rows: int, cols: int) -> float:
@@ -112,7 +113,10 @@ def test_cells_lie_on_the_area() -> None:
     place = lattices(grid)[0]
     x, y = cell_centres(place, grid.crs)
     west, south, east, north = grid.bounds
-    assert x.min() < west and x.max() > east and y.min() < south and y.max() > north
+    assert x.min() < west
+    assert x.max() > east
+    assert y.min() < south
+    assert y.max() > north
     assert np.hypot(*np.subtract((x[1, 0], y[1, 0]), (x[0, 0], y[0, 0]))) == pytest.approx(463.3, rel=0.02)
 
 
@@ -145,7 +149,8 @@ def test_the_nominal_day_weighs_most() -> None:
     def effect(offset: int) -> float:
         nbar = compose(_window_of_looks({**looks_, day + timedelta(days=offset): 0.3}), day, 46.0)
         base = compose(_window_of_looks(looks_), day, 46.0)
-        assert nbar is not None and base is not None
+        assert nbar is not None
+        assert base is not None
         return abs(int(nbar.values[2, 0, 0]) - int(base.values[2, 0, 0]))
 
     assert effect(0) > 1.5 * effect(6)
@@ -155,7 +160,8 @@ def test_few_looks_give_magnitude_inversions_and_none_gives_fill() -> None:
     day = date(2022, 6, 20)
     few = compose(_window_of_looks({day + timedelta(days=offset): 0.2 for offset in range(3)}), day, 46.0)
     none = compose(_window_of_looks({day: 0.2}, clear=False), day, 46.0)
-    assert few is not None and none is not None
+    assert few is not None
+    assert none is not None
     assert set(np.unique(few.quality)) == {1}
     assert set(np.unique(none.quality)) == {255}
     assert set(np.unique(none.values)) == {FILL}

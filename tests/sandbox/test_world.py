@@ -49,7 +49,8 @@ def test_truth_is_reflectance_of_six_bands(world: World) -> None:
     truth = world.truth(DAY)
     assert truth.dtype == np.float32
     assert truth.shape == (6, *world.grid.shape)
-    assert truth.min() > 0 and truth.max() <= 1
+    assert truth.min() > 0
+    assert truth.max() <= 1
     assert np.isfinite(truth).all()
 
 
