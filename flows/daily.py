@@ -102,11 +102,12 @@ def daily(area: str, first: str | None = None, last: str | None = None, as_of: s
     if run_id is None:
         get_run_logger().info("every day is published and unchanged")
         return None
-    ingest.with_options(retries=retries)(area, run_id)
-    if make(area, run_id)["days"]:
-        validate(area, run_id)
-        publish(area, run_id)
-    describe(area, run_id)
+    with steps.hold(load_area(area), run_id):
+        ingest.with_options(retries=retries)(area, run_id)
+        if make(area, run_id)["days"]:
+            validate(area, run_id)
+            publish(area, run_id)
+        describe(area, run_id)
     return run_id
 
 

@@ -14,12 +14,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipeline import __version__
 from pipeline.config import Area, load_area
-from pipeline.errors import LandfuseError
+from pipeline.errors import LandfuseError, RejectedError
 from pipeline.vocabulary import Outcome
 
 app = typer.Typer(
@@ -33,8 +34,9 @@ app = typer.Typer(
 catalog_app = typer.Typer(help="Look at catalogs, or make one from a folder of GeoTIFFs.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 
-out = Console()
-err = Console(stderr=True)
+_WIDTH = None if sys.stdout.isatty() else 140  # a pipe or a log has no width of its own, and tables need some
+out = Console(width=_WIDTH)
+err = Console(stderr=True, width=_WIDTH)
 
 AreaFile = Annotated[Path, typer.Argument(help="The area file (YAML).", show_default=False)]
 Days = Annotated[str | None, typer.Option("--days", help="YYYY-MM-DD or FIRST..LAST; all days of the area when left out.")]
@@ -247,7 +249,7 @@ def catalog_search(area_file: AreaFile, days: Days = None, as_of: AsOf = None, a
         table.add_row(str(scene.day), scene.product, scene.id, f"{scene.first_day}..{scene.last_day}", scene.platform)
     out.print(table)
     for item, reason in made.skipped:
-        err.print(f"skipped {item}: {reason}")
+        err.print(f"skipped {item}: {reason}", highlight=False, markup=False)
 
 
 @catalog_app.command(
@@ -290,9 +292,9 @@ def catalog_build(
         return
     out.print(f"{built.items} items of {built.files} files in collection {built.collection}: {built.catalog}", soft_wrap=True)
     for note in built.notes:
-        out.print(f"  note: {note}", soft_wrap=True)
+        out.print(f"  note: {note}", soft_wrap=True, markup=False)
     for name in built.unmatched:
-        err.print(f"  not described by the template: {name}")
+        err.print(f"  not described by the template: {name}", markup=False)
 
 
 def main() -> None:
@@ -300,8 +302,8 @@ def main() -> None:
     try:
         app(standalone_mode=False)
     except LandfuseError as error:
-        err.print(f"[red]landfuse:[/red] {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        err.print("[red]landfuse:[/red]", escape(str(error)), highlight=False, soft_wrap=True)
+        sys.exit((Outcome.REJECTED if isinstance(error, RejectedError) else Outcome.FAILED).exit_code)
     except typer.Abort:
         sys.exit(130)
     except Exception as error:  # click's own errors carry an exit code and know how to show themselves
@@ -317,7 +319,9 @@ def _embed_prefect(area: Area) -> None:
     if area.runtime.prefect.api_url:
         os.environ.setdefault("PREFECT_API_URL", area.runtime.prefect.api_url)
     if "PREFECT_API_URL" not in os.environ:
-        os.environ.setdefault("PREFECT_HOME", str(area.runtime.root / "work" / "prefect"))
+        home = area.runtime.root / "work" / "prefect"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("PREFECT_HOME", str(home))
         os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "true")
         os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -360,9 +364,9 @@ def _show_plan(area: Area, made: Any) -> None:
         + (f"; {len(made.skipped)} catalog items skipped" if made.skipped else "")
     )
     for scene, error in made.failed.items():
-        err.print(f"unreadable {scene}: {error}", highlight=False)
+        err.print(f"unreadable {scene}: {error}", highlight=False, markup=False)
     for item, reason in made.skipped[:10]:
-        err.print(f"skipped {item}: {reason}", highlight=False)
+        err.print(f"skipped {item}: {reason}", highlight=False, markup=False)
 
 
 def _alike(days: Any) -> Iterator[list[Any]]:

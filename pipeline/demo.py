@@ -7,12 +7,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import yaml
 
 from pipeline.config import Area
 from pipeline.errors import ConfigurationError
-from pipeline.grid import Grid, Window, day_from_number, days_between
+from pipeline.grid import Grid, days_between
 from pipeline.steps import Progress, silent
 
 if TYPE_CHECKING:
@@ -78,18 +77,13 @@ def _area_document(bounds: tuple[float, float, float, float], last: date, worker
 
 def score(area: Area, progress: Progress = silent) -> Score:
     """Score every fifth published day against the truth of the simulated region."""
+    from pipeline.assessment.truth import world_truth
     from pipeline.sandbox import load_world
     from pipeline.steps.score import score_truth
 
-    world = load_world(area.runtime.root / "sandbox")
-    last = area.science.end or FIRST
-    days = days_between(FIRST, last)[:: max(1, len(days_between(FIRST, last)) // SCORED)]
-
-    def truth(number: int, window: Window) -> np.ndarray:
-        rows, cols = window.slices
-        return world.truth(day_from_number(number))[:, rows, cols]
-
-    return score_truth(area, truth, days, progress)
+    truth = world_truth(load_world(area.runtime.root / "sandbox"), area.science.bands)
+    every = days_between(FIRST, area.science.end or FIRST)
+    return score_truth(area, truth, every[:: max(1, len(every) // SCORED)], progress)
 
 
 def next_steps(area: Area, area_file: Path) -> list[str]:
@@ -99,5 +93,5 @@ def next_steps(area: Area, area_file: Path) -> list[str]:
         f"  landfuse run {area_file}          again: unchanged, in seconds",
         f"  landfuse status {area_file}",
         f"  {root / 'contact-sheet.png'}      the month at a glance",
-        f"  xarray.open_zarr('{area.cube_path}', consolidated=False)",
+        f"  xarray.open_zarr('{area.cube_path}')",
     ]

@@ -15,8 +15,6 @@ from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed
 
 from pipeline.errors import ConfigurationError, LandfuseError
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Cluster:
@@ -94,14 +92,9 @@ def open_cluster(
     LandfuseError
         If the scheduler does not answer.
     """
-    with dask.config.set(
-        {
-            "distributed.worker.memory.target": False,  # torch and GDAL memory cannot be spilled
-            "distributed.worker.memory.spill": False,
-            "distributed.comm.timeouts.connect": "20s",
-            "distributed.admin.log-format": "%(levelname)s %(name)s: %(message)s",
-        }
-    ):
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    memory = {"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}
+    with dask.config.set({**memory, "distributed.comm.timeouts.connect": "20s"}):  # torch and GDAL memory cannot be spilled
         local = None if scheduler else _local(workers, threads, memory_limit, gpu)
         try:
             client = Client(local if local is not None else scheduler, timeout=30, set_as_default=False)

@@ -12,13 +12,14 @@ from pipeline.steps.make import make
 from pipeline.steps.plan import Plan, plan, start_run
 from pipeline.steps.publish import publish, validate
 from pipeline.steps.report import Report, load_report, nothing_to_make, status
-from pipeline.steps.runs import Progress, silent
+from pipeline.steps.runs import Progress, hold, silent
 
 __all__ = [
     "Plan",
     "Progress",
     "Report",
     "describe",
+    "hold",
     "ingest",
     "load_report",
     "make",
@@ -35,9 +36,10 @@ __all__ = [
 
 def run(area: Area, run_id: str, progress: Progress = silent) -> Report:
     """All steps after the plan, one after the other, without Prefect."""
-    ingest(area, run_id, progress)
-    if make(area, run_id, progress)["days"]:
-        validate(area, run_id, progress)
-        publish(area, run_id, progress)
-    describe(area, run_id, progress)
+    with hold(area, run_id):
+        ingest(area, run_id, progress)
+        if make(area, run_id, progress)["days"]:
+            validate(area, run_id, progress)
+            publish(area, run_id, progress)
+        describe(area, run_id, progress)
     return load_report(area, run_id)

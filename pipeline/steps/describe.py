@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date
 
+from pipeline import __version__
 from pipeline.config import Area
+from pipeline.products.contact_sheet import contact_sheet_png
+from pipeline.products.picture import DayPicture, read_picture, thumbnail
+from pipeline.products.quicklook import draw_quicklook
+from pipeline.products.report import ReportDay, RunReport, report_html
+from pipeline.products.stac import Layout
+from pipeline.steps.plan import load_plan
 from pipeline.steps.report import Report, day_outcomes, load_report
 from pipeline.steps.runs import Progress, run_folder, save, silent
-from pipeline.vocabulary import Outcome
+from pipeline.store.check import Check
+from pipeline.vocabulary import Maturity, Outcome
 
 
 def describe(area: Area, run_id: str, progress: Progress = silent) -> str:
@@ -20,32 +29,58 @@ def describe(area: Area, run_id: str, progress: Progress = silent) -> str:
         The report in Markdown.
     """
     made = [day for day, outcome, _ in day_outcomes(area, run_id) if outcome in (Outcome.PUBLISHED, Outcome.DEGRADED)]
-    if made and area.runtime.quicklooks:
-        _draw(area, run_id, made, progress)
+    pictures = _draw(area, made, progress) if area.runtime.quicklooks else []
     report = load_report(area, run_id)
     save(area, run_id, "report", report.to_dict())
+    folder = run_folder(area, run_id)
+    sheet = b""
+    if pictures:
+        sheet = contact_sheet_png(pictures, area.title or area.name, f"run {run_id} · {made[0]} to {made[-1]}")
+        (folder / "contact-sheet.png").write_bytes(sheet)
+        (area.runtime.root / "contact-sheet.png").write_bytes(sheet)
+    (folder / "report.html").write_text(_html(area, report, pictures, sheet), encoding="utf-8")
     markdown = report_markdown(area, report)
-    (run_folder(area, run_id) / "report.md").write_text(markdown, encoding="utf-8")
+    (folder / "report.md").write_text(markdown, encoding="utf-8")
     return markdown
 
 
-def _draw(area: Area, run_id: str, days: Sequence[date], progress: Progress) -> None:
-    from pipeline.products.contact_sheet import contact_sheet_png
-    from pipeline.products.picture import read_picture
-    from pipeline.products.quicklook import draw_quicklook
-    from pipeline.products.stac import Layout
-
-    folder = area.runtime.root / Layout().quicklooks
-    folder.mkdir(parents=True, exist_ok=True)
+def _draw(area: Area, days: Sequence[date], progress: Progress) -> list[DayPicture]:
+    """Write the quick-look of every day; what is kept of each is small."""
     small = []
     for done, day in enumerate(days, start=1):
         picture = read_picture(area.cube_path, (day - area.science.start).days)
-        (folder / f"{day.isoformat()}.png").write_bytes(draw_quicklook(picture, title=area.name))
-        small.append(picture)
+        target = area.runtime.root / Layout().quicklook(area.name, day)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(draw_quicklook(picture, title=area.name))
+        small.append(thumbnail(picture))
         progress("describe", done, len(days))
-    sheet = contact_sheet_png(small, area.title or area.name, f"run {run_id} · {days[0]} to {days[-1]}")
-    (run_folder(area, run_id) / "contact-sheet.png").write_bytes(sheet)
-    (area.runtime.root / "contact-sheet.png").write_bytes(sheet)
+    return small
+
+
+def _html(area: Area, report: Report, pictures: Sequence[DayPicture], sheet: bytes) -> str:
+    shares = {picture.day: picture.shares for picture in pictures}
+    planned = {day.day: day for day in load_plan(area, report.run_id).days}
+    checks = run_folder(area, report.run_id) / "checks.json"
+    return report_html(
+        RunReport(
+            title=area.title or area.name,
+            run_id=report.run_id,
+            outcome=report.outcome,
+            facts={
+                "method": area.science.method.name,
+                "grid": f"{area.grid.height} × {area.grid.width} pixels of {area.grid.resolution:g} m, {area.science.grid.crs}",
+                "software": f"landfuse {__version__}",
+                "check": report.message or "no clear pixel to check against",
+            },
+            days=[
+                ReportDay(day, outcome, planned[day].maturity if day in planned else Maturity.NONE, shares.get(day, {}), reason)
+                for day, outcome, reason in report.days
+            ],
+            seconds=report.seconds,
+            checks=[Check(**check) for check in json.loads(checks.read_text(encoding="utf-8"))] if checks.exists() else [],
+            contact_sheet=sheet,
+        )
+    )
 
 
 def report_markdown(area: Area, report: Report) -> str:

@@ -81,7 +81,6 @@ def publish(area: Area, run_id: str, progress: Progress = silent) -> dict[str, A
     ]
     progress("publish", 0, 1)
     publisher = Publisher(area.cube_path)
-    publisher.recover()
     kept, _ = publisher.accepted(entries)
     facts, new, every = _day_facts(area, run_id, kept)
     outcomes = day_outcomes(area, run_id)

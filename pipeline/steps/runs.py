@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,26 @@ Progress = Callable[[str, int, int], None]
 
 def silent(stage: str, done: int, total: int) -> None:
     """A progress callback that says nothing."""
+
+
+@contextmanager
+def hold(area: Area, run_id: str) -> Iterator[None]:
+    """Hold the stores of an area for the time of a run, and first finish or clear away what an interrupted run left.
+
+    Raises
+    ------
+    StoreError
+        If another run holds them; it is named.
+    """
+    from pipeline.store.lock import StoreLock
+    from pipeline.store.publish import Publisher
+
+    with StoreLock(area.runtime.root / "run", f"run {run_id}"):
+        if area.cube_path.exists():
+            publisher = Publisher(area.cube_path)
+            publisher.recover()
+            publisher.sweep()
+        yield
 
 
 def new_run_id() -> str:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
-from pipeline.assessment.contenders import Contender, line_up, predictions
+from pipeline.assessment.contenders import Contender, line_up
 from pipeline.assessment.scoring import Row, Sample, score
 from pipeline.assessment.tables import markdown, rich_table, verdict
-from pipeline.assessment.truth import CLOUDED, PUBLISHED, read_published, world_samples
-from pipeline.assessment.withheld import WITHHELD
-from pipeline.compute.block import load_block
+from pipeline.assessment.truth import CLOUDED, Truth, world_samples
+from pipeline.assessment.withheld import WITHHELD, withheld_samples
 from pipeline.compute.job import Job
 from pipeline.config import Area
 from pipeline.errors import CatalogError, ConfigurationError, StoreError
-from pipeline.grid import Window, day_number
+from pipeline.grid import Block, day_number
+from pipeline.observations.ingest import ingest
+from pipeline.observations.working import WorkingStore
 from pipeline.steps.make import job_of, with_parameters
 from pipeline.steps.plan import search
 from pipeline.steps.recipe import observations_path, read_parameters
@@ -75,12 +75,18 @@ def score_withheld(area: Area, progress: Progress = silent) -> Score:
         raise StoreError(f"{missing[0]} is withheld but not published", "run it first: landfuse run")
     truth = _withheld_images(area, days, progress)
     job, contenders = _line_up(area)
-    rows = score(_withheld_samples(area, job, contenders, days, truth, progress), area.grid.scale, _controls(contenders))
+    blocks = list(area.grid.blocks(area.science.block))
+
+    def samples() -> Iterator[Sample]:
+        for block in _counted(blocks, progress):
+            yield from withheld_samples(area.cube_path, truth, job, contenders, [day_number(day) for day in days], [block])
+
+    rows = score(samples(), area.grid.scale, _controls(contenders))
     title = f"{area.name}: withheld {', '.join(day.isoformat() for day in days)}"
     return Score(title, tuple(rows), _verdict(rows, job.method, contenders, WITHHELD))
 
 
-def score_truth(area: Area, truth: Callable[[int, Window], np.ndarray], days: Sequence[date], progress: Progress = silent) -> Score:
+def score_truth(area: Area, truth: Truth, days: Sequence[date], progress: Progress = silent) -> Score:
     """Score published days against a known truth, on pixels that were clear, clouded or unseen on the day.
 
     Parameters
@@ -93,14 +99,19 @@ def score_truth(area: Area, truth: Callable[[int, Window], np.ndarray], days: Se
     blocks = list(area.grid.blocks(area.science.block))
 
     def samples() -> Iterator[Sample]:
-        for done, block in enumerate(blocks):
-            progress("score", done, len(blocks))
+        for block in _counted(blocks, progress):
             yield from world_samples(area.cube_path, truth, job, contenders, [day_number(day) for day in days], [block])
-        progress("score", len(blocks), len(blocks))
 
     rows = score(samples(), area.grid.scale, _controls(contenders))
     title = f"{area.name}: error against the known truth on {len(days)} days"
     return Score(title, tuple(rows), _verdict(rows, job.method, contenders, CLOUDED))
+
+
+def _counted(blocks: Sequence[Block], progress: Progress) -> Iterator[Block]:
+    for done, block in enumerate(blocks):
+        progress("score", done, len(blocks))
+        yield block
+    progress("score", len(blocks), len(blocks))
 
 
 def _line_up(area: Area) -> tuple[Job, list[Contender]]:
@@ -119,10 +130,7 @@ def _verdict(rows: Sequence[Row], method: str, contenders: Sequence[Contender], 
     return verdict(rows, method, sorted(_controls(contenders)), stratum)
 
 
-def _withheld_images(area: Area, days: Sequence[date], progress: Progress) -> Any:
-    from pipeline.observations.ingest import ingest
-    from pipeline.observations.working import WorkingStore
-
+def _withheld_images(area: Area, days: Sequence[date], progress: Progress) -> WorkingStore:
     found = search(area, days[0], days[-1])
     scenes = [scene for scene in found.scenes if scene.role == "fine" and scene.day in set(days)]
     if not scenes:
@@ -132,24 +140,3 @@ def _withheld_images(area: Area, days: Sequence[date], progress: Progress) -> An
     store = WorkingStore.open(path) if path.exists() else WorkingStore.create(path, area.grid, science.bands, (), science.block)
     ingest(scenes, store, area.grid, science.bands, area.products, science.mask, area.runtime.catalogs, area.runtime.read_threads, progress)
     return store
-
-
-def _withheld_samples(
-    area: Area, job: Job, contenders: Sequence[Contender], days: Sequence[date], truth: Any, progress: Progress
-) -> Iterator[Sample]:
-    before = max(contender.support[0] for contender in contenders)
-    after = max(contender.support[1] for contender in contenders)
-    blocks = list(area.grid.blocks(area.science.block))
-    for done, block in enumerate(blocks):
-        progress("score", done, len(blocks))
-        for number in map(day_number, days):
-            loaded = load_block(job, block, [number - before, number + after])
-            seen = truth.read_fine(block.window, number, number)
-            if not len(seen.days):
-                continue
-            rows, cols = loaded.inner.slices
-            published, _ = read_published(area.cube_path, number, job.bands, block.window)
-            for _, images in predictions(loaded.fusion, contenders, [number]):
-                cut = {name: image[:, rows, cols] for name, image in images.items()}
-                yield Sample(seen.values[0], {PUBLISHED: published, **cut}, {WITHHELD: np.ones(block.window.shape, bool)})
-    progress("score", len(blocks), len(blocks))
