@@ -22,6 +22,9 @@ from pipeline.catalog.scene import Scene
 from pipeline.errors import ReadError
 from pipeline.grid import Grid, Window
 from pipeline.observations.reader import SceneReader, locate, read_window
+from pipeline.observations.warp import Lattice
+
+Chunks = tuple[int, int, int, int]
 
 CHUNK = 1024
 """Edge of a chunk of a lazy cube [pixels]."""
@@ -35,6 +38,7 @@ def lazy_scenes(
     fill: float,
     catalogs: Mapping[str, CatalogLike],
     chunk: int = CHUNK,
+    assets_per_task: int = 1,
     optional: bool = False,
 ) -> xr.DataArray:
     """Raw numbers of some assets of some scenes on a grid, lazily.
@@ -57,13 +61,15 @@ def lazy_scenes(
         By name; says how the hrefs of a catalog are signed.
     chunk : int
         Edge of a chunk [pixels].
+    assets_per_task : int
+        Bands of a chunk: more make a smaller graph, and are read one after the other.
     optional : bool
         A scene may lack an asset, and is `fill` there.
 
     Returns
     -------
     DataArray, (scene, band, y, x)
-        One task reads one asset in one chunk. Its graph holds no signature and no open file.
+        One task reads one chunk of one scene. Its graph holds no signature and no open file.
 
     Raises
     ------
@@ -73,10 +79,11 @@ def lazy_scenes(
     kind = np.dtype(dtype)
     table = [[_url(scene, asset, catalogs, optional) for asset in assets] for scene in scenes]
     epsg = epsg_code(grid.crs)
+    chunks = (1, assets_per_task, chunk, chunk)
     if epsg is not None:
-        values = _by_stackstac(table, grid, epsg, kind, kind.type(fill), chunk)
+        values = _by_stackstac(table, grid, epsg, kind, kind.type(fill), chunks)
     else:
-        values = _by_dask(table, grid, kind, kind.type(fill), chunk)
+        values = _by_dask(table, grid, kind, kind.type(fill), chunks)
     return xr.DataArray(
         values,
         dims=("scene", "band", "y", "x"),
@@ -104,7 +111,7 @@ def _url(scene: Scene, asset: str, catalogs: Mapping[str, CatalogLike], optional
 
 
 def _by_stackstac(
-    table: Sequence[Sequence[str | None]], grid: Grid, epsg: int, dtype: np.dtype[Any], fill: np.generic, chunk: int
+    table: Sequence[Sequence[str | None]], grid: Grid, epsg: int, dtype: np.dtype[Any], fill: np.generic, chunks: Chunks
 ) -> da.Array:
     names = [f"asset-{column}" for column in range(len(table[0]))]
     # Plain dicts, because pystac rewrites proj:epsg. As outline of an item stands that of the grid: stackstac silently
@@ -121,7 +128,7 @@ def _by_stackstac(
     ]
     if not all(item["assets"] for item in items):
         # An item without any asset would be dropped too.
-        return _by_dask(table, grid, dtype, fill, chunk)
+        return _by_dask(table, grid, dtype, fill, chunks)
     stack = stackstac.stack(
         items,
         assets=names,
@@ -129,7 +136,7 @@ def _by_stackstac(
         resolution=grid.resolution,
         bounds=grid.bounds,
         snap_bounds=False,
-        chunksize=(1, 1, chunk, chunk),
+        chunksize=chunks,
         dtype=dtype,
         fill_value=fill,
         rescale=False,
@@ -143,33 +150,36 @@ def _by_stackstac(
     return stack.data
 
 
-def _by_dask(table: Sequence[Sequence[str | None]], grid: Grid, dtype: np.dtype[Any], fill: np.generic, chunk: int) -> da.Array:
+def _by_dask(table: Sequence[Sequence[str | None]], grid: Grid, dtype: np.dtype[Any], fill: np.generic, size: Chunks) -> da.Array:
     shape = (len(table), len(table[0]), *grid.shape)
-    chunks = da.core.normalize_chunks((1, 1, chunk, chunk), shape, dtype=dtype)
+    chunks = da.core.normalize_chunks(size, shape, dtype=dtype)
     # stackstac's spec with the CRS as it is in the place of its code.
     spec = RasterSpec(epsg=grid.crs, bounds=grid.bounds, resolutions_xy=(grid.resolution, grid.resolution))
     target = SceneReader(url="", spec=spec, dtype=dtype, fill_value=fill).target
-    name = "read-window-" + tokenize(table, spec, dtype, fill, chunk)
+    name = "read-window-" + tokenize(table, spec, dtype, fill, size)
+    firsts = np.cumsum((0, *chunks[1][:-1]))
     tops = np.cumsum((0, *chunks[2][:-1]))
     lefts = np.cumsum((0, *chunks[3][:-1]))
     tasks = {
-        (name, scene, asset, row, col): (
+        (name, scene, part, row, col): (
             _read_chunk,
-            table[scene][asset],
+            list(table[scene][firsts[part] : firsts[part] + chunks[1][part]]),
             target,
             Window(int(tops[row]), int(lefts[col]), chunks[2][row], chunks[3][col]),
             dtype,
             fill,
         )
         for scene in range(shape[0])
-        for asset in range(shape[1])
+        for part in range(len(firsts))
         for row in range(len(tops))
         for col in range(len(lefts))
     }
     return da.Array(tasks, name, chunks, dtype=dtype)
 
 
-def _read_chunk(url: str | None, target: Any, window: Window, dtype: np.dtype[Any], fill: np.generic) -> np.ndarray:
-    if url is None:
-        return np.full((1, 1, *window.shape), fill, dtype)
-    return read_window(url, target, window, dtype, fill)[None, None]
+def _read_chunk(urls: Sequence[str | None], target: Lattice, window: Window, dtype: np.dtype[Any], fill: np.generic) -> np.ndarray:
+    out = np.full((1, len(urls), *window.shape), fill, dtype)
+    for at, url in enumerate(urls):
+        if url is not None:
+            out[0, at] = read_window(url, target, window, dtype, fill)
+    return out

@@ -220,7 +220,7 @@ def _read(
 def _computed(
     scene: Scene, assets: Sequence[str], grid: Grid, dtype: np.dtype[Any], fill: float, catalogs: Mapping[str, CatalogLike]
 ) -> dict[str, np.ndarray]:
-    cube = lazy_scenes([scene], assets, grid, dtype, fill, catalogs, chunk=max(grid.shape))
+    cube = lazy_scenes([scene], assets, grid, dtype, fill, catalogs, chunk=max(grid.shape), assets_per_task=len(assets))
     # The threads are those of `ingest`: one scene is one thread's work.
     values = cube.data[0].compute(scheduler="synchronous")
     return dict(zip(assets, values, strict=True))

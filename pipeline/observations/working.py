@@ -311,29 +311,26 @@ class WorkingStore:
                 assert row.window is not None
                 if row.window.intersects(window):
                     by_day[day].append(row)
-        images = [(day, self._merged_day(_in_merge_order(by_day[day]), window)) for day in sorted(by_day)]
-        clear = [(day, image) for day, image in images if image is not None]
-        bands = len(self.bands)
-        return FineStack(
-            days=np.array([day for day, _ in clear], np.int64),
-            values=np.stack([image[0] for _, image in clear]) if clear else np.empty((0, bands, *window.shape), np.float32),
-            std=np.array([image[1] for _, image in clear], np.float32).reshape(-1, bands),
-            reasons=np.stack([image[2] for _, image in clear]) if clear else np.empty((0, *window.shape), np.uint16),
-        )
+        days = sorted(by_day)
+        values = np.full((len(days), len(self.bands), *window.shape), np.nan, np.float32)
+        std = np.zeros((len(days), len(self.bands)), np.float32)
+        reasons = np.full((len(days), *window.shape), int(Reason.FILL), np.uint16)
+        clear = [self._merge_day(_in_merge_order(by_day[day]), window, values[k], std[k], reasons[k]) for k, day in enumerate(days)]
+        numbers = np.array(days, np.int64)
+        if all(clear):
+            return FineStack(numbers, values, std, reasons)
+        return FineStack(numbers[clear], values[clear], std[clear], reasons[clear])
 
-    def _merged_day(self, rows: Sequence[Row], window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    def _merge_day(self, rows: Sequence[Row], window: Window, values: np.ndarray, std: np.ndarray, reasons: np.ndarray) -> bool:
+        """Merge the scenes of a day into prepared arrays (B, y, x), (B,) and (y, x); whether anything is clear."""
         values_array, reasons_array = self.array("fine/values"), self.array("fine/reasons")
-        values = np.full((len(self.bands), *window.shape), np.nan, np.float32)
-        reasons = np.full(window.shape, int(Reason.FILL), np.uint16)
-        std = np.zeros(len(self.bands), np.float32)
         taken = np.zeros(window.shape, bool)
         for row in rows:
             assert row.window is not None
             part = _intersection(row.window, window)
             inside = part.relative_to(window).slices
             seen = np.asarray(reasons_array[(row.index, *part.slices)])
-            clear = (seen & int(HIDING)) == 0
-            use = clear & ~taken[inside]
+            use = ((seen & int(HIDING)) == 0) & ~taken[inside]
             np.copyto(reasons[inside], seen, where=use | (reasons[inside] == int(Reason.FILL)))
             if not use.any():
                 continue
@@ -341,7 +338,7 @@ class WorkingStore:
             np.copyto(values[(slice(None), *inside)], decoded, where=use)
             np.maximum(std, np.array(row.std, np.float32), out=std)
             taken[inside] |= use
-        return (values, std, reasons) if taken.any() else None
+        return bool(taken.any())
 
     # ------------------------------------------------------------------------------------------------------------ coarse
 

@@ -47,8 +47,10 @@ def test_chunks_do_not_change_warped_pixels(tmp_path: Path, crs: str) -> None:
     scene = modis_scene(tmp_path, "m", grid)
     fine = lazy_scenes([scene], ["red", "blue"], grid, np.int16, 32767, {}, chunk=1000).values
     assert np.isin(fine, (32767,)).mean() < 0.5
-    for chunk in (8, 24):
-        assert np.array_equal(lazy_scenes([scene], ["red", "blue"], grid, np.int16, 32767, {}, chunk=chunk).values, fine)
+    for chunk, together in ((8, 1), (24, 2)):
+        cube = lazy_scenes([scene], ["red", "blue"], grid, np.int16, 32767, {}, chunk=chunk, assets_per_task=together)
+        assert cube.data.npartitions == (32 // together if chunk == 8 else 4)
+        assert np.array_equal(cube.values, fine)
 
 
 def test_a_scene_of_the_neighbouring_zone_lands_where_it_is(tmp_path: Path) -> None:
