@@ -121,19 +121,18 @@ def ingest(
     rows = store.allocate(scenes)
     _write_native(rows, store)
     records: dict[str, IngestRecord] = {}
-    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="read") as pool:
+    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="read")
+    try:
         futures = [pool.submit(_read_row, row, store, products[row.scene.product], mask, catalogs) for row in rows]
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                record = future.result()
-                records[record.identity] = record
-                if progress is not None:
-                    progress("ingest", done, len(futures))
-        finally:
-            for future in futures:
-                future.cancel()
-            store.flush()
-    # What the threads settled while an exception was on its way is in the table as well.
+        for done, future in enumerate(as_completed(futures), start=1):
+            record = future.result()
+            records[record.identity] = record
+            if progress is not None:
+                progress("ingest", done, len(futures))
+    finally:
+        # After an error or an interrupt no further scene is begun; those under way are waited for, and count.
+        pool.shutdown(wait=True, cancel_futures=True)
+        store.flush()
     return [records[row.scene.identity] for row in rows]
 
 
@@ -222,7 +221,7 @@ def _computed(
 ) -> dict[str, np.ndarray]:
     cube = lazy_scenes([scene], assets, grid, dtype, fill, catalogs, chunk=max(grid.shape), assets_per_task=len(assets))
     # The threads are those of `ingest`: one scene is one thread's work.
-    values = cube.data[0].compute(scheduler="synchronous")
+    values = cube.data.compute(scheduler="synchronous")[0]
     return dict(zip(assets, values, strict=True))
 
 

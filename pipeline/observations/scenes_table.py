@@ -98,10 +98,10 @@ def write_table(store: Path | str, rows: Sequence[Row]) -> None:
 
 
 def with_superseded(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows, marked where a newer complete processing of the same acquisition stands beside them."""
+    """The rows, marked where a newer processing of the same acquisition stands beside them, complete and selected."""
     newest: dict[tuple[str, str], tuple[str, int]] = {}
     for row in rows:
-        if row.state == "complete":
+        if row.state == "complete" and row.selected:
             key = row.scene.product, row.scene.acquisition
             newest[key] = max(newest.get(key, ("", -1)), (row.scene.stamp, row.index))
     return tuple(replace(row, superseded=newest.get((row.scene.product, row.scene.acquisition), _order(row)) > _order(row)) for row in rows)

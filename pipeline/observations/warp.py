@@ -186,7 +186,7 @@ def _gather_aligned(target: Lattice, window: Window, source: Lattice, shape: tup
     return Gather(rectangle, flat, Window(0, 0, *window.shape), outside)
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=8)
 def _gather_projected(target: Lattice, window: Window, source: Lattice, shape: tuple[int, int]) -> Gather:
     eastings, northings = _project(target, window, source)
     cols, rows = source.columns(eastings), source.rows(northings)

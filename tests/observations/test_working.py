@@ -105,6 +105,9 @@ def test_a_reprocessed_scene_supersedes_the_old_once_it_is_complete(store: Worki
     put(store, newer, 200)
     assert [r.superseded for r in store.rows()] == [True, False]
     assert store.read_fine(Window(0, 0, 4, 4), TODAY, TODAY).values[0, 0, 0, 0] == pytest.approx(0.02)
+    # The catalog withdraws the newer one.
+    store.select({store.rows()[0].scene.identity})
+    assert store.read_fine(Window(0, 0, 4, 4), TODAY, TODAY).values[0, 0, 0, 0] == pytest.approx(0.01)
 
 
 def test_rows_outside_the_days_or_the_window_are_not_read(store: WorkingStore) -> None:
