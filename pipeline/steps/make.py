@@ -20,7 +20,7 @@ from pipeline.steps.plan import Plan, load_plan
 from pipeline.steps.recipe import ALGORITHM, as_input, observations_path, parameters_path, reach_of, read_parameters, recipe_of
 from pipeline.steps.runs import Progress, save, silent, write_json
 
-SAMPLE_WINDOW = 256
+SAMPLE_WINDOW = 128
 SAMPLE_WINDOWS = 4
 """What is learnt about an area is learnt from so many windows of so many fine pixels, spread over it."""
 
