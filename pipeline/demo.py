@@ -12,6 +12,7 @@ import yaml
 from pipeline.config import Area
 from pipeline.errors import ConfigurationError
 from pipeline.grid import Grid, days_between
+from pipeline.observations.location import observations_path
 from pipeline.steps import Progress, silent
 
 if TYPE_CHECKING:
@@ -76,14 +77,24 @@ def _area_document(bounds: tuple[float, float, float, float], last: date, worker
 
 
 def score(area: Area, progress: Progress = silent) -> Score:
-    """Score every fifth published day against the truth of the simulated region."""
+    """Score some published days against the truth of the simulated region."""
     from pipeline.assessment.truth import world_truth
     from pipeline.sandbox import load_world
     from pipeline.steps.score import score_truth
 
     truth = world_truth(load_world(area.runtime.root / "sandbox"), area.science.bands)
+    return score_truth(area, truth, scored_days(area), progress)
+
+
+def scored_days(area: Area) -> list[date]:
+    """Up to `SCORED` published days spread over the month: as many with a Landsat scene as without one, where there are."""
+    from pipeline.observations.scenes_table import read_table
+
+    scenes = {row.scene.day for row in read_table(observations_path(area)) if row.scene.role == "fine" and row.clear_share > 0.02}
     every = days_between(FIRST, area.science.end or FIRST)
-    return score_truth(area, truth, every[:: max(1, len(every) // SCORED)], progress)
+    with_scene, without = [day for day in every if day in scenes], [day for day in every if day not in scenes]
+    half = SCORED // 2
+    return sorted(day for days in (with_scene, without) for day in days[:: max(1, -(-len(days) // half))])
 
 
 def next_steps(area: Area, area_file: Path) -> list[str]:

@@ -101,6 +101,6 @@ class Sky:
     def haze(self, day: date, x: Axis, y: Axis) -> Array:
         """Reflectance that haze adds to blue after imperfect correction; of either sign, smooth."""
         number = day_number(day)
-        load = 0.006 * float(np.exp(0.7 * gauss(key_of(self.seed, "haze load", number), 0)[0]))
+        load = min(0.006 * float(np.exp(0.7 * gauss(key_of(self.seed, "haze load", number), 0)[0])), 0.012)
         wide = field(key_of(self.seed, "haze", number), x, y, 12000.0)
         return np.float32(load) * (wide + np.float32(0.5) * field(key_of(self.seed, "smoke", number), x, y, 3500.0))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pipeline.config import Area
+from pipeline.observations.location import observations_path
 from pipeline.steps.plan import load_plan, plan
-from pipeline.steps.recipe import coarse_products, observations_path
+from pipeline.steps.recipe import coarse_products
 from pipeline.steps.runs import Progress, save, silent
 
 

@@ -15,9 +15,10 @@ from pipeline.compute.job import Job, Task
 from pipeline.config import Area
 from pipeline.errors import LandfuseError
 from pipeline.grid import Window, day_from_number, day_number
+from pipeline.observations.location import observations_path
 from pipeline.planning import DayPlan, Reach, day_digests, recipe_hash
 from pipeline.steps.plan import Plan, load_plan
-from pipeline.steps.recipe import ALGORITHM, as_input, observations_path, parameters_path, reach_of, read_parameters, recipe_of
+from pipeline.steps.recipe import ALGORITHM, as_input, parameters_path, reach_of, read_parameters, recipe_of
 from pipeline.steps.runs import Progress, save, silent, write_json
 
 SAMPLE_WINDOW = 128

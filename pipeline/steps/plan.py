@@ -14,8 +14,9 @@ from pipeline.catalog.search import Search, find_scenes
 from pipeline.config import Area
 from pipeline.errors import CatalogError, ConfigurationError, StoreError
 from pipeline.grid import day_number, days_between
+from pipeline.observations.location import observations_path
 from pipeline.planning import MAKE, DayPlan, plan_days, summary
-from pipeline.steps.recipe import as_input, current_recipe, observations_path, reach_of
+from pipeline.steps.recipe import as_input, current_recipe, reach_of
 from pipeline.steps.runs import Progress, load, new_run_id, save, silent
 
 

@@ -14,7 +14,7 @@ from pipeline.catalog.search import product_of
 from pipeline.config import Area
 from pipeline.fusion.registry import options_of
 from pipeline.grid import Window, day_number, halo_cells
-from pipeline.operators.reach import BLEND_HALO
+from pipeline.operators.reach import day_halo
 from pipeline.planning import Input, Reach, recipe_hash
 
 ALGORITHM = 1
@@ -26,7 +26,7 @@ def reach_of(area: Area) -> Reach:
     options = options_of(area.science.method.name, area.science.method.options)
     before, after = options.support()
     grid = area.grid
-    cells = halo_cells(max(options.halo(), BLEND_HALO), grid.resolution, grid.scale)
+    cells = halo_cells(day_halo(options.halo()), grid.resolution, grid.scale)
     return Reach(before, after, area.science.restoration.window, cells * grid.scale)
 
 
@@ -58,12 +58,6 @@ def as_input(area: Area, scene: Scene) -> Input:
 def scene_window(area: Area, scene: Scene) -> Window:
     """The fine pixels of the area inside the outline of a scene."""
     return area.grid.window_of(area.grid.project_bounds(scene.raster_bounds, scene.crs))
-
-
-def observations_path(area: Area) -> Path:
-    """The working store of everything that decides what is read and how it is masked; another recipe gets another store."""
-    recipe = {"block": area.science.block} | {key: recipe_of(area)[key] for key in ("grid", "bands", "products", "mask")}
-    return area.runtime.root / "work" / f"observations-{int(recipe_hash(recipe)):016x}.zarr"
 
 
 def parameters_path(area: Area) -> Path:

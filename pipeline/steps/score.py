@@ -19,10 +19,11 @@ from pipeline.config import Area
 from pipeline.errors import CatalogError, ConfigurationError, StoreError
 from pipeline.grid import Block, day_number
 from pipeline.observations.ingest import ingest
+from pipeline.observations.location import observations_path
 from pipeline.observations.working import WorkingStore
 from pipeline.steps.make import job_of, with_parameters
 from pipeline.steps.plan import search
-from pipeline.steps.recipe import observations_path, read_parameters
+from pipeline.steps.recipe import read_parameters
 from pipeline.steps.report import published_days
 from pipeline.steps.runs import Progress, silent
 

@@ -15,11 +15,12 @@ import yaml
 from pipeline import steps
 from pipeline.config import load_area
 from pipeline.grid import day_number
+from pipeline.observations.location import observations_path
 from pipeline.observations.scenes_table import read_table
 from pipeline.observations.working import WorkingStore
 from pipeline.planning import MAKE
 from pipeline.sandbox import load_world
-from pipeline.steps.recipe import observations_path, reach_of
+from pipeline.steps.recipe import reach_of
 from pipeline.store.manifest import read_manifest
 from pipeline.store.state import read_state
 from pipeline.store.verify import verify_cube
