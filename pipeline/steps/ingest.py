@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.config import Area
 from pipeline.observations.location import observations_path
-from pipeline.steps.plan import load_plan, plan
+from pipeline.steps.plan import compare, load_plan
 from pipeline.steps.recipe import coarse_products
 from pipeline.steps.runs import Progress, save, silent
 
@@ -40,6 +40,7 @@ def ingest(area: Area, run_id: str, progress: Progress = silent) -> dict[str, in
         progress,
     )
     store.select({scene.identity for scene in made.scenes})
-    save(area, run_id, "plan", plan(area, made.first, made.last, made.as_of).to_dict())
+    again = compare(area, (made.first, made.last), made.as_of, made.scenes, made.skipped, tried=made.unread)
+    save(area, run_id, "plan", again.to_dict())
     failed = sum(record.state == "failed" for record in records)
     return {"read": len(records) - failed, "failed": failed}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -116,28 +116,46 @@ def plan(area: Area, first: date | None = None, last: date | None = None, as_of:
             f"from {first} to {last}; {len(found.skipped)} items could not be used" + "".join(f"\n  {pair}" for pair in found.skipped[:1]),
             "check science.grid.bounds, the collections and the catalogs with: landfuse catalog search",
         )
+    return compare(area, (first, last), as_of, scenes, found.skipped)
+
+
+def compare(
+    area: Area,
+    span: tuple[date, date],
+    as_of: date,
+    scenes: tuple[Scene, ...],
+    skipped: tuple[tuple[str, str], ...],
+    tried: Collection[str] = (),
+) -> Plan:
+    """The plan of the days of a span from scenes that were found, and from what is read and published already.
+
+    Parameters
+    ----------
+    tried : collection of str
+        Ids of scenes that this run has tried to read: those that could not be read are left out of it,
+        those that could explain why a day is stale.
+    """
     states = _row_states(area)
-    done = {identity for identity, (state, *_) in states.items() if state == "complete"}
-    failed = {
-        scene.id: states[scene.identity][2]
-        for scene in scenes
-        if scene.identity in states and states[scene.identity][0] == "failed" and states[scene.identity][1] >= area.runtime.attempts
-    }
-    unread = tuple(scene.id for scene in scenes if scene.identity not in done and scene.id not in failed)
-    usable = [scene for scene in scenes if scene.id not in failed]
-    asked = days_between(first, last)
-    days = plan_days(
-        asked,
+    unread, failed = [], {}
+    for scene in scenes:
+        state, attempts, error = states.get(scene.identity, ("unread", 0, ""))
+        if state == "failed" and (attempts >= area.runtime.attempts or scene.id in tried):
+            failed[scene.id] = error
+        elif state != "complete":
+            unread.append(scene.id)
+    days = days_between(*span)
+    planned = plan_days(
+        days,
         area.grid,
         area.science.block,
-        [as_input(area, scene) for scene in usable],
-        unread,
-        reach,
+        [as_input(area, scene) for scene in scenes if scene.id not in failed],
+        {*unread, *tried},
+        reach_of(area),
         current_recipe(area),
-        _published(area, asked),
+        _published(area, days),
         as_of,
     )
-    return Plan(first, last, as_of, tuple(days), scenes, unread, failed, tuple(found.skipped))
+    return Plan(*span, as_of, tuple(planned), scenes, tuple(unread), failed, skipped)
 
 
 def search(area: Area, first: date, last: date) -> Search:

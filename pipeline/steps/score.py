@@ -12,7 +12,7 @@ from rich.table import Table
 from pipeline.assessment.contenders import Contender, line_up
 from pipeline.assessment.scoring import Row, Sample, score
 from pipeline.assessment.tables import markdown, rich_table, verdict
-from pipeline.assessment.truth import CLOUDED, Truth, world_samples
+from pipeline.assessment.truth import CLOUDED, UNSEEN, Truth, world_samples
 from pipeline.assessment.withheld import WITHHELD, withheld_samples
 from pipeline.compute.job import Job
 from pipeline.config import Area
@@ -105,7 +105,8 @@ def score_truth(area: Area, truth: Truth, days: Sequence[date], progress: Progre
 
     rows = score(samples(), area.grid.scale, _controls(contenders))
     title = f"{area.name}: error against the known truth on {len(days)} days"
-    return Score(title, tuple(rows), _verdict(rows, job.method, contenders, CLOUDED))
+    judged = CLOUDED if any(row.pixels for row in rows if row.stratum == CLOUDED) else UNSEEN  # a few days may hold no image
+    return Score(title, tuple(rows), _verdict(rows, job.method, contenders, judged))
 
 
 def _counted(blocks: Sequence[Block], progress: Progress) -> Iterator[Block]:

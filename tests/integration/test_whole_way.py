@@ -122,7 +122,7 @@ def test_a_corrupt_asset_is_a_recorded_fact_and_the_other_scenes_make_the_days(s
     item = _landsat_item(mine, FIRST, LAST)
     asset = item.parent / json.loads(item.read_text())["assets"]["red"]["href"]
     asset.write_bytes(asset.read_bytes()[: asset.stat().st_size // 3])
-    area = load_area(write_area(tmp_path / "area", mine, runtime={"attempts": 1, **_runtime(mine)}))
+    area = load_area(write_area(tmp_path / "area", mine, runtime={"attempts": 2, **_runtime(mine)}))
     report = run(area)
     assert report.outcome == Outcome.PUBLISHED
     assert item.stem in report.message
@@ -131,7 +131,12 @@ def test_a_corrupt_asset_is_a_recorded_fact_and_the_other_scenes_make_the_days(s
     assert "red" in row.error.lower() or asset.name in row.error
     manifest = read_manifest(area.cube_path, report.run_id)
     assert next(entry for entry in manifest["inputs"] if entry["id"] == item.stem)["error"]
+
+    assert steps.plan(area).unread == (item.stem,), "it is tried once more"
     assert run(area).outcome == Outcome.UNCHANGED
+    (row,) = [row for row in read_table(observations_path(area)) if row.scene.id == item.stem]
+    assert row.attempts == 2
+    assert not steps.plan(area).to_make, "and then never again"
 
 
 def test_the_manifest_and_the_stac_items_name_the_inputs_and_hold_no_secret(published: Path) -> None:
