@@ -1,12 +1,13 @@
-"""One block of one day batch: `load_block → fuse_block → write_day`, each callable and timed alone."""
+"""One block of one day batch: `load_block → fuse_block → write_block_day`, each callable and timed alone."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ import torch
 from pipeline.compute.job import DayCount, Job, Task, TaskRecord
 from pipeline.fusion.interface import DayPrediction, FusionInput, Method
 from pipeline.fusion.registry import build, options_of
-from pipeline.grid import Block, Window, halo_cells
+from pipeline.grid import Block, Grid, Window, halo_cells
 from pipeline.observations.working import WorkingStore
 from pipeline.operators.blend import blend
-from pipeline.operators.reach import BLEND_HALO
+from pipeline.operators.reach import day_halo
 from pipeline.store.encoding import FILL
 from pipeline.store.staging import BlockDay, write_block_day
 from pipeline.vocabulary import Condition, Provenance, Reason
@@ -45,6 +46,34 @@ class BlockInput:
     reasons: np.ndarray
     coarse_observed: np.ndarray
 
+    @cached_property
+    def clear(self) -> np.ndarray:
+        """Where each fine image shows every band, on the block without its halo, (K, h, w) bool."""
+        clear = np.empty((len(self.fusion.fine), *self.inner.shape), bool)
+        # Image by image: temporaries of the whole stack cost more in page faults than the test itself.
+        for image, seen in zip(self.fusion.fine[(..., *self.inner.slices)], clear, strict=True):
+            seen[:] = torch.isfinite(image).all(dim=0)
+        return clear
+
+    def trimmed(self, margin: int) -> BlockInput:
+        """The same block with no more than `margin` fine pixels of halo, on whole coarse cells; shares memory."""
+        fusion = self.fusion
+        keep = self.inner.padded(margin).clipped(*fusion.fine.shape[-2:])
+        cells = keep.coarse(fusion.scale)
+        fine, coarse = (..., *keep.slices), (..., *cells.slices)
+        return BlockInput(
+            fusion=replace(
+                fusion,
+                fine=fusion.fine[fine],
+                coarse=fusion.coarse[coarse],
+                coarse_std=fusion.coarse_std[coarse],
+                origin=(fusion.origin[0] + cells.row, fusion.origin[1] + cells.col),
+            ),
+            inner=self.inner.relative_to(keep),
+            reasons=self.reasons[fine],
+            coarse_observed=self.coarse_observed[coarse],
+        )
+
 
 @dataclass(frozen=True)
 class FusedDay:
@@ -61,16 +90,16 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     The halo is cut off at the edge of the area; everything a day may look at lies in
     the support of the method before the first and after the last of `days`.
     """
+    grid = job.grid
     options = options_of(job.method, job.options)
     before, after = options.support()
     first, last = min(days) - before, max(days) + after
-    margin = halo_cells(max(options.halo(), BLEND_HALO), job.grid.resolution, job.grid.scale) * job.grid.scale
-    window = block.window.padded(margin).clipped(*job.grid.shape)
+    window = block.window.padded(_margin(grid, day_halo(options.halo()))).clipped(*grid.shape)
     store = WorkingStore.open(job.observations)
     fine = store.read_fine(window, first, last)
-    cells = window.coarse(job.grid.scale)
+    cells = window.coarse(grid.scale)
     mean, std, observed = store.read_restored(cells, first, last)
-    cell = job.grid.resolution * job.grid.scale
+    cell = grid.resolution * grid.scale
     fusion = FusionInput(
         fine=torch.from_numpy(fine.values),
         fine_days=tuple(int(day) for day in fine.days),
@@ -78,73 +107,88 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
         coarse=torch.from_numpy(mean),
         coarse_std=torch.from_numpy(std),
         coarse_days=tuple(range(first, last + 1)),
-        scale=job.grid.scale,
-        resolution=job.grid.resolution,
-        origin=(round(-job.grid.north // cell) + cells.row, round(job.grid.west // cell) + cells.col),
+        scale=grid.scale,
+        resolution=grid.resolution,
+        origin=(round(-grid.north / cell) + cells.row, round(grid.west / cell) + cells.col),
     )
     return BlockInput(fusion, block.window.relative_to(window), fine.reasons, observed)
 
 
 def fuse_block(job: Job, block: BlockInput, days: Sequence[int]) -> Iterator[FusedDay]:
-    """Make the days of a block one after the other.
+    """Make the days of a block one at a time: those without an observation, then the observed ones.
 
     Where the day was observed the observation is kept; the rest is the prediction of
     the method, which has not seen the day, moved so that it meets the observation.
     """
-    method = _method(job.method, _frozen(job.options))
-    device = torch.device(job.device)
-    state = method.prepare(block.fusion, job.parameters, device)
-    for prediction in method.days(state, list(days)):
-        yield _finish(job, block, prediction)
+    method = _method(job.method, json.dumps(dict(job.options), sort_keys=True))
+    halo = options_of(job.method, job.options).halo()
+    seen = set(block.fusion.fine_days)
+    # Only the blend looks at predictions beside the block: the other days, which are most, need no halo but the method's.
+    parts = (
+        (block.trimmed(_margin(job.grid, halo)), [day for day in days if day not in seen]),
+        (block, [day for day in days if day in seen]),
+    )
+    for part, targets in parts:
+        if targets:
+            state = method.prepare(part.fusion, job.parameters, torch.device(job.device))
+            for prediction in method.days(state, targets):
+                yield _finish(job, part, prediction)
 
 
 def process_block(job: Job, task: Task) -> TaskRecord:
     """Load, fuse and write one task; the record says what was made and where the time went."""
     torch.set_num_threads(job.threads)
     seconds: dict[str, float] = defaultdict(float)
-    started = time.perf_counter()
+    mark = time.perf_counter()
+
+    def spent(part: str) -> None:
+        nonlocal mark
+        now = time.perf_counter()
+        seconds[part] += now - mark
+        mark = now
+
+    slots = dict(zip(task.days, task.slots, strict=True))
+    counts = []
     with torch.inference_mode():
         block = load_block(job, task.block, task.days)
-        seconds["read"] = time.perf_counter() - started
-        counts = []
-        slots = dict(zip(task.days, task.slots, strict=True))
-        mark = time.perf_counter()
+        spent("read")
         for made in fuse_block(job, block, task.days):
-            seconds["fuse"] += time.perf_counter() - mark
-            mark = time.perf_counter()
+            spent("fuse")
             write_block_day(job.staging, task.block, slots[made.day], made.values)
             counts.append(made.count)
-            seconds["write"] += time.perf_counter() - mark
-            mark = time.perf_counter()
+            spent("write")
     return TaskRecord((task.block.row, task.block.col), tuple(counts), dict(seconds), days=task.days)
 
 
 def _finish(job: Job, block: BlockInput, prediction: DayPrediction) -> FusedDay:
     """Blend a prediction with the observation of its day, cut the halo off, and describe every pixel."""
-    fusion, (rows, cols) = block.fusion, block.inner.slices
-    mean, std, source = prediction.mean.cpu(), prediction.std.cpu(), prediction.source.cpu()
+    fusion, inner = block.fusion, (..., *block.inner.slices)
+    mean, std, source = prediction.mean, prediction.std, prediction.source
     today = fusion.fine_days.index(prediction.day) if prediction.day in fusion.fine_days else None
     checked, squared_error = 0, 0.0
     if today is not None:
-        error = (mean - fusion.fine[today])[:, rows, cols]
-        known = torch.isfinite(error)
-        checked, squared_error = int(known.sum()), float(error[known].double().square().sum())
-        mean, std, source = blend(mean, std, source, fusion.fine[today], fusion.fine_std[today], fusion.resolution)
-    source_inner = source[rows, cols].numpy()
-    observed_share = _nearest(block.coarse_observed[fusion.coarse_days.index(prediction.day)], fusion.scale)[rows, cols]
+        observed, measured = fusion.fine[today].to(mean.device), fusion.fine_std[today].to(mean.device)
+        error = (mean - observed)[inner]
+        error = error[torch.isfinite(error)]
+        checked, squared_error = error.numel(), float(error.double().square().sum())
+        mean, std, source = blend(mean, std, source, observed, measured, fusion.resolution)
+    provenance = source[inner].cpu().numpy()
+    share = block.coarse_observed[fusion.coarse_days.index(prediction.day)]
+    # Coarse cells repeated on the fine grid.
+    share = share.repeat(fusion.scale, 0).repeat(fusion.scale, 1)[inner]
     values = BlockDay(
-        bands=mean[:, rows, cols].numpy(),
-        std=std[:, rows, cols].numpy(),
-        provenance=source_inner,
-        condition=_condition(source_inner, None if today is None else block.reasons[today][rows, cols], observed_share),
+        bands=mean[inner].cpu().numpy(),
+        std=std[inner].cpu().numpy(),
+        provenance=provenance,
+        condition=_condition(provenance, None if today is None else block.reasons[today][inner], share),
         days_to_observation=_days_to_observation(job, block, prediction.day),
-        coarse_valid=np.rint(100 * observed_share).astype(np.uint8),
+        coarse_valid=np.rint(100 * share).astype(np.uint8),
     )
-    provenance = np.bincount(source_inner.ravel(), minlength=len(Provenance))
-    return FusedDay(prediction.day, values, DayCount(prediction.day, tuple(int(n) for n in provenance), checked, squared_error))
+    pixels = np.bincount(provenance.ravel(), minlength=len(Provenance))
+    return FusedDay(prediction.day, values, DayCount(prediction.day, tuple(int(n) for n in pixels), checked, squared_error))
 
 
-def _condition(source: np.ndarray, reasons: np.ndarray | None, observed_share: np.ndarray) -> np.ndarray:
+def _condition(source: np.ndarray, reasons: np.ndarray | None, share: np.ndarray) -> np.ndarray:
     """Condition bits: snow and water as observed on the day, coarse filled, climatology only."""
     condition = np.zeros(source.shape, np.uint8)
     if reasons is not None:
@@ -152,7 +196,7 @@ def _condition(source: np.ndarray, reasons: np.ndarray | None, observed_share: n
         condition[seen & (reasons & Reason.SNOW > 0)] |= np.uint8(Condition.SNOW)
         condition[seen & (reasons & Reason.WATER > 0)] |= np.uint8(Condition.WATER)
     predicted = (source != Provenance.OBSERVED) & (source != Provenance.MISSING)
-    condition[predicted & (observed_share < 0.5)] |= np.uint8(Condition.COARSE_FILLED)
+    condition[predicted & (share < 0.5)] |= np.uint8(Condition.COARSE_FILLED)
     condition[source == Provenance.CLIMATOLOGY] |= np.uint8(Condition.CLIMATOLOGY_ONLY)
     return condition
 
@@ -160,28 +204,25 @@ def _condition(source: np.ndarray, reasons: np.ndarray | None, observed_share: n
 def _days_to_observation(job: Job, block: BlockInput, day: int) -> np.ndarray:
     """Signed days from `day` to the nearest clear fine observation within the support (negative: earlier), FILL where none."""
     before, after = options_of(job.method, job.options).support()
-    rows, cols = block.inner.slices
     nearest = np.full(block.inner.shape, FILL, np.int16)
-    # From far to near, so that the nearest is written last; of two at one distance the later day loses.
-    order = sorted(range(len(block.fusion.fine_days)), key=lambda k: (-abs(block.fusion.fine_days[k] - day), -block.fusion.fine_days[k]))
-    for k in order:
-        offset = block.fusion.fine_days[k] - day
-        if -before <= offset <= after:
-            clear = torch.isfinite(block.fusion.fine[k, :, rows, cols]).all(0).numpy()
-            nearest[clear] = offset
+    offsets = {k: fine_day - day for k, fine_day in enumerate(block.fusion.fine_days) if -before <= fine_day - day <= after}
+    unseen = np.ones(nearest.shape, bool)
+    # From near to far; of two at one distance the earlier day counts.
+    for k in sorted(offsets, key=lambda k: (abs(offsets[k]), offsets[k])):
+        np.copyto(nearest, np.int16(offsets[k]), where=block.clear[k] & unseen)
+        unseen &= ~block.clear[k]
+        if not unseen.any():
+            break
     return nearest
 
 
-def _nearest(cells: np.ndarray, scale: int) -> np.ndarray:
-    """Coarse cells repeated on the fine grid."""
-    return cells.repeat(scale, 0).repeat(scale, 1)
-
-
-def _frozen(options: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(options.items()))
+def _margin(grid: Grid, metres: float) -> int:
+    """Fine pixels of halo that hold `metres`, on whole coarse cells."""
+    return halo_cells(metres, grid.resolution, grid.scale) * grid.scale
 
 
 @lru_cache(maxsize=4)
-def _method(name: str, options: tuple[tuple[str, Any], ...]) -> Method:
-    """The method, built once per worker process."""
-    return build(name, dict(options))
+def _method(name: str, options: str) -> Method:
+    """The method with the options of a JSON text, built once per worker process."""
+    made: dict[str, Any] = json.loads(options)
+    return build(name, made)

@@ -315,11 +315,14 @@ class WorkingStore:
         values = np.full((len(days), len(self.bands), *window.shape), np.nan, np.float32)
         std = np.zeros((len(days), len(self.bands)), np.float32)
         reasons = np.full((len(days), *window.shape), int(Reason.FILL), np.uint16)
-        clear = [self._merge_day(_in_merge_order(by_day[day]), window, values[k], std[k], reasons[k]) for k, day in enumerate(days)]
-        numbers = np.array(days, np.int64)
-        if all(clear):
-            return FineStack(numbers, values, std, reasons)
-        return FineStack(numbers[clear], values[clear], std[clear], reasons[clear])
+        kept: list[int] = []
+        for day in days:
+            k = len(kept)
+            if self._merge_day(_in_merge_order(by_day[day]), window, values[k], std[k], reasons[k]):
+                kept.append(day)
+            else:
+                reasons[k] = int(Reason.FILL)  # the place is the next day's; values and std were left alone
+        return FineStack(np.array(kept, np.int64), values[: len(kept)], std[: len(kept)], reasons[: len(kept)])
 
     def _merge_day(self, rows: Sequence[Row], window: Window, values: np.ndarray, std: np.ndarray, reasons: np.ndarray) -> bool:
         """Merge the scenes of a day into prepared arrays (B, y, x), (B,) and (y, x); whether anything is clear."""

@@ -7,3 +7,14 @@ BLEND_REACHES = (960.0, 300.0, 90.0)
 
 BLEND_HALO = max(BLEND_REACHES)
 """Metres around a pixel that its blended value looks at."""
+
+
+def day_halo(method_halo: float) -> float:
+    """Metres around a pixel that its published value looks at.
+
+    Parameters
+    ----------
+    method_halo : float
+        What a prediction of the method looks at [m]; the blend looks at predictions of its own reach.
+    """
+    return BLEND_HALO + method_halo
