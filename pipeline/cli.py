@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date
+from datetime import date, timedelta
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from pipeline import __version__
 from pipeline.config import Area, load_area
-from pipeline.errors import LandfuseError, RejectedError
+from pipeline.errors import ConfigurationError, LandfuseError, RejectedError
 from pipeline.vocabulary import Outcome
+
+if TYPE_CHECKING:
+    from pipeline.steps import Plan, Report
 
 app = typer.Typer(
     name="landfuse",
@@ -34,9 +41,11 @@ app = typer.Typer(
 catalog_app = typer.Typer(help="Look at catalogs, or make one from a folder of GeoTIFFs.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 
-_WIDTH = None if sys.stdout.isatty() else 140  # a pipe or a log has no width of its own, and tables need some
-out = Console(width=_WIDTH)
-err = Console(stderr=True, width=_WIDTH)
+_WIDE = 140
+"""Columns of a pipe or a log, which have no width of their own."""
+
+out = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+err = Console(width=None if sys.stderr.isatty() else _WIDE, highlight=False, stderr=True)
 
 AreaFile = Annotated[Path, typer.Argument(help="The area file (YAML).", show_default=False)]
 Days = Annotated[str | None, typer.Option("--days", help="YYYY-MM-DD or FIRST..LAST; all days of the area when left out.")]
@@ -63,11 +72,17 @@ def init(
     """Write a commented area file to start from."""
     from pipeline.starter import starter_area
 
+    text = starter_area(path.stem, crs, bounds, _day(start))
     if path.exists():
-        raise LandfuseError(f"{path} exists already", "give another name, or remove it first")
-    path.write_text(starter_area(path.stem, crs, bounds, date.fromisoformat(start)), encoding="utf-8")
-    load_area(path)
-    out.print(f"wrote {path}; next: landfuse plan {path}")
+        raise ConfigurationError(f"{path} exists already", "give another name, or remove it first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    try:
+        load_area(path)
+    except LandfuseError:
+        path.unlink()
+        raise
+    _say(f"wrote {path}; next: landfuse plan {path}")
 
 
 @app.command(epilog="Example: `landfuse plan area.yaml --days 2024-06-01..2024-06-30`")
@@ -77,8 +92,8 @@ def plan(area_file: AreaFile, days: Days = None, as_of: AsOf = None, as_json: As
 
     area = load_area(area_file)
     first, last = _days(days)
-    with _progress(as_json) as progress:
-        made = steps.plan(area, first, last, _day(as_of), progress)
+    with _progress() as progress:
+        made = steps.plan(area, first, last, _day(as_of) if as_of else None, progress)
     if as_json:
         _print_json({key: value for key, value in made.to_dict().items() if key != "scenes"} | {"scenes": len(made.scenes)})
         return
@@ -101,20 +116,9 @@ def run(
 
     area = load_area(area_file)
     first, last = _days(days)
-    with _progress(as_json) as progress:
-        made = steps.plan(area, first, last, _day(as_of), progress)
-        if made.to_make:
-            run_id = steps.start_run(area, made)
-            if no_prefect:
-                report = steps.run(area, run_id, progress)
-            else:
-                _embed_prefect(area)
-                from flows.daily import run_embedded
-
-                run_embedded(area_file.resolve(), run_id, progress)
-                report = steps.load_report(area, run_id)
-        else:
-            report = steps.nothing_to_make(made)
+    with _progress() as progress:
+        made = steps.plan(area, first, last, _day(as_of) if as_of else None, progress)
+        report = _make(area, area_file, made, no_prefect, progress)
     if as_json:
         _print_json(report.to_dict())
     else:
@@ -133,14 +137,15 @@ def status(area_file: AreaFile, as_json: AsJson = False) -> None:
         _print_json(found)
         return
     if not found["published"]:
-        out.print(f"{area.name}: nothing is published at {area.cube_path}; next: landfuse run {area_file}")
+        _say(f"{area.name}: nothing is published at {area.cube_path}; next: landfuse run {area_file}")
         return
-    table = Table("", "", title=f"{area.name} · {area.cube_path}", show_header=False)
-    for key in ("first", "last", "published", "missing", "generation", "last_run"):
-        table.add_row(key.replace("_", " "), str(found[key]))
-    for name, count in found["maturity"].items():
-        table.add_row(f"maturity {name}", f"{count} days")
-    out.print(table)
+    missing = [date.fromisoformat(day) for day in found["missing"]]
+    _say(f"{area.name} · {found['cube']}")
+    _say(f"  published   {_count(found['published'], 'day')}, {found['first']}..{found['last']}")
+    _say(f"  missing     {_count(len(missing), 'day') + ': ' + ', '.join(_spans(missing)) if missing else 'none'}")
+    _say(f"  maturity    {', '.join(f'{count} {name}' for name, count in found['maturity'].items())}")
+    _say(f"  generation  {found['generation']}{' (days are being replaced)' if found['generation'] % 2 else ''}")
+    _say(f"  last run    {found['last_run'] or 'none'}")
 
 
 @app.command(epilog="Example: `landfuse score area.yaml --json`")
@@ -149,13 +154,13 @@ def score(area_file: AreaFile, as_json: AsJson = False) -> None:
     from pipeline.steps.score import score_withheld
 
     area = load_area(area_file)
-    with _progress(as_json) as progress:
+    with _progress() as progress:
         found = score_withheld(area, progress)
     if as_json:
         _print_json(found.to_dict())
         return
     out.print(found.table())
-    out.print(found.verdict)
+    _tell(found.verdict)
 
 
 @app.command(epilog="Example: `landfuse methods --json`")
@@ -182,21 +187,32 @@ def methods(as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table("method", "what it does", "source", "needs", "support [d]", "halo [m]")
-    for row in rows:
-        support = f"−{row['support_days'][0]} +{row['support_days'][1]}"
-        name = f"{row['name']} (control)" if row["control"] else f"[bold]{row['name']}[/bold]"
-        table.add_row(name, row["title"], row["source"], ", ".join(row["needs"]), support, f"{row['halo_m']:.0f}")
+    table = Table("method", "what it does", "needs", "support", "halo")
+    ordered = sorted(rows, key=lambda row: row["control"])
+    for row, following in zip(ordered, [*ordered[1:], ordered[-1]], strict=True):
+        before, after = row["support_days"]
+        title = Text(row["title"])
+        if not row["control"]:
+            title.append(f"\n{row['source']}", "dim")
+        table.add_row(
+            Text(row["name"], "dim" if row["control"] else "bold"),
+            title,
+            "\n".join(row["needs"]),
+            f"−{before} +{after} d",
+            f"{row['halo_m']:.0f} m",
+            end_section=row["control"] != following["control"],
+        )
     out.print(table)
+    _tell("Below the line: the controls, which every score stands beside. Options of each method: landfuse methods --json")
 
 
 @app.command(epilog="Example: `landfuse demo demo --size 512 --days 10`")
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the demo is made.")] = Path("demo"),
-    size: Annotated[int, typer.Option(help="Edge of the area, fine pixels.")] = 1024,
-    days: Annotated[int, typer.Option(help="Days to publish.")] = 30,
+    size: Annotated[int, typer.Option(min=64, help="Edge of the area, fine pixels.")] = 1024,
+    days: Annotated[int, typer.Option(min=1, help="Days to publish.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the simulated region.")] = 7,
-    workers: Annotated[int, typer.Option(help="Dask worker processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Dask worker processes.")] = 2,
     no_prefect: Annotated[bool, typer.Option("--no-prefect", help="Run the same steps as plain functions.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -204,31 +220,20 @@ def demo(
     from pipeline import demo as demonstration
     from pipeline import steps
 
-    with _progress(as_json) as progress:
+    with _progress() as progress:
         area_file = demonstration.prepare(folder, size, days, seed, workers, progress)
         area = load_area(area_file)
         made = steps.plan(area, progress=progress)
-        if not made.to_make:
-            report = steps.nothing_to_make(made)
-        else:
-            run_id = steps.start_run(area, made)
-            if no_prefect:
-                report = steps.run(area, run_id, progress)
-            else:
-                _embed_prefect(area)
-                from flows.daily import run_embedded
-
-                run_embedded(area_file, run_id, progress)
-                report = steps.load_report(area, run_id)
+        report = _make(area, area_file, made, no_prefect, progress)
         score = demonstration.score(area, progress)
     if as_json:
         _print_json({"report": report.to_dict(), "score": score.to_dict()})
     else:
         _show_report(area, report)
         out.print(score.table())
-        out.print(score.verdict)
+        _tell(score.verdict)
         for line in demonstration.next_steps(area, area_file):
-            out.print(line)
+            _say(line)
     raise typer.Exit(report.outcome.exit_code)
 
 
@@ -239,8 +244,8 @@ def catalog_search(area_file: AreaFile, days: Days = None, as_of: AsOf = None, a
 
     area = load_area(area_file)
     first, last = _days(days)
-    with _progress(as_json) as progress:
-        made = steps.plan(area, first, last, _day(as_of), progress)
+    with _progress() as progress:
+        made = steps.plan(area, first, last, _day(as_of) if as_of else None, progress)
     if as_json:
         _print_json({"scenes": [scene.to_dict() for scene in made.scenes], "skipped": [list(pair) for pair in made.skipped]})
         return
@@ -248,8 +253,7 @@ def catalog_search(area_file: AreaFile, days: Days = None, as_of: AsOf = None, a
     for scene in made.scenes:
         table.add_row(str(scene.day), scene.product, scene.id, f"{scene.first_day}..{scene.last_day}", scene.platform)
     out.print(table)
-    for item, reason in made.skipped:
-        err.print(f"skipped {item}: {reason}", highlight=False, markup=False)
+    _note_skipped(made.skipped)
 
 
 @catalog_app.command(
@@ -283,28 +287,29 @@ def catalog_build(
         origin=origin,
         asset=asset,
         bands=bands or (),
-        first=_day(first),
+        first=_day(first) if first else None,
         step=step,
         window=window,
     )
     if as_json:
         _print_json(asdict(built))
         return
-    out.print(f"{built.items} items of {built.files} files in collection {built.collection}: {built.catalog}", soft_wrap=True)
+    _say(f"{_count(built.items, 'item')} of {_count(built.files, 'file')} in collection {built.collection}: {built.catalog}")
     for note in built.notes:
-        out.print(f"  note: {note}", soft_wrap=True, markup=False)
+        _say(f"  note: {note}")
     for name in built.unmatched:
-        err.print(f"  not described by the template: {name}", markup=False)
+        _note(f"  not described by the template: {name}")
 
 
 def main() -> None:
     """Entry point: errors a user can mend are printed without a traceback."""
     try:
-        app(standalone_mode=False)
-    except LandfuseError as error:
-        err.print("[red]landfuse:[/red]", escape(str(error)), highlight=False, soft_wrap=True)
+        sys.exit(app(standalone_mode=False))
+    except (LandfuseError, OSError) as error:
+        err.print("[red]landfuse:[/red]", escape(str(error)), soft_wrap=True)
         sys.exit((Outcome.REJECTED if isinstance(error, RejectedError) else Outcome.FAILED).exit_code)
     except typer.Abort:
+        err.print("interrupted; the next run takes up where this one stopped")
         sys.exit(130)
     except Exception as error:  # click's own errors carry an exit code and know how to show themselves
         if not hasattr(error, "exit_code"):
@@ -312,6 +317,23 @@ def main() -> None:
         if hasattr(error, "show"):
             error.show()
         sys.exit(error.exit_code)
+
+
+def _make(area: Area, area_file: Path, made: Plan, no_prefect: bool, progress: Callable[[str, int, int], None]) -> Report:
+    """Run what a plan holds. Prefect is started only when something is stale."""
+    from pipeline import steps
+
+    if not made.to_make:
+        return steps.nothing_to_make(made)
+    run_id = steps.start_run(area, made)
+    if no_prefect:
+        return steps.run(area, run_id, progress)
+    progress("prefect", 0, 1)
+    _embed_prefect(area)
+    from flows.daily import run_embedded
+
+    run_embedded(area_file.resolve(), run_id, progress)
+    return steps.load_report(area, run_id)
 
 
 def _embed_prefect(area: Area) -> None:
@@ -330,85 +352,127 @@ def _embed_prefect(area: Area) -> None:
 
 
 @contextmanager
-def _progress(as_json: bool) -> Iterator[Any]:
-    """A progress callback drawn on standard error; silent for machines and where nobody watches a terminal."""
-    bars = Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        disable=as_json,
-    )
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress callback that draws bars on standard error, or writes a line per finished stage where no terminal is."""
+    if not err.is_terminal:
+        yield _line
+        return
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=err) as bars:
 
-    def show(stage: str, done: int, total: int) -> None:
-        if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, total=total)
-        bars.update(tasks[stage], completed=done, total=total)
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
 
-    with bars:
         yield show
 
 
-def _show_plan(area: Area, made: Any) -> None:
-    table = Table("days", "status", "maturity", "why", title=f"{area.name}: {made.first}..{made.last} as of {made.as_of}")
-    for days in _alike(made.days):
-        span = str(days[0].day) if len(days) == 1 else f"{days[0].day}..{days[-1].day}"
-        table.add_row(span, days[0].status, days[0].maturity.name.lower(), days[0].reason)
+def _line(stage: str, done: int, total: int) -> None:
+    if done == total:
+        err.print(f"{stage} {done}/{total}")
+
+
+def _show_plan(area: Area, made: Plan) -> None:
+    table = Table("days", "status", "maturity", "why", title=f"{area.name} as of {made.as_of}", title_justify="left")
+    for (status, maturity, reason), days in groupby(made.days, lambda day: (day.status, day.maturity, day.reason)):
+        table.add_row(*_spans(day.day for day in days), status, maturity.name.lower(), reason)
     out.print(table)
-    out.print(
-        f"{len(made.to_make)} of {len(made.days)} days to make; {len(made.scenes)} scenes, {len(made.unread)} to read"
-        + (f", {len(made.failed)} unreadable" if made.failed else "")
-        + (f"; {len(made.skipped)} catalog items skipped" if made.skipped else "")
+    _say(
+        f"{len(made.to_make)} of {_count(len(made.days), 'day')} to make; {_count(len(made.scenes), 'scene')}, {len(made.unread)} to read"
+        + (f"; {_count(len(made.failed), 'scene')} unreadable" if made.failed else "")
+        + (f"; {_count(len(made.skipped), 'catalog item')} skipped" if made.skipped else "")
     )
     for scene, error in made.failed.items():
-        err.print(f"unreadable {scene}: {error}", highlight=False, markup=False)
-    for item, reason in made.skipped[:10]:
-        err.print(f"skipped {item}: {reason}", highlight=False, markup=False)
+        _note(f"unreadable {scene}: {error}")
+    _note_skipped(made.skipped)
 
 
-def _alike(days: Any) -> Iterator[list[Any]]:
-    """Runs of consecutive days with the same status, maturity and reason."""
-    group: list[Any] = []
-    for day in days:
-        if group and (day.status, day.maturity, day.reason) != (group[0].status, group[0].maturity, group[0].reason):
-            yield group
-            group = []
-        group.append(day)
-    if group:
-        yield group
-
-
-def _show_report(area: Area, report: Any) -> None:
-    colour = {Outcome.PUBLISHED: "green", Outcome.UNCHANGED: "green"}.get(report.outcome, "yellow" if report.outcome.exit_code else "green")
-    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
-    out.print(f"[{colour}]{report.outcome}[/{colour}] {area.name}: {counts} days" + (f" · {report.message}" if report.message else ""))
+def _show_report(area: Area, report: Report) -> None:
+    colour = "red" if report.outcome is Outcome.FAILED else "yellow" if report.outcome.exit_code else "green"
+    counts = ", ".join(f"{_count(count, 'day')} {name}" for name, count in report.counts.items())
+    _say(Text.assemble((str(report.outcome), colour), f" {area.name}: {counts}"))
+    if report.message:
+        _tell(report.message)
+    for (outcome, reason), days in groupby(report.days, lambda day: day[1:]):
+        if outcome.exit_code:
+            _say(f"  {', '.join(_spans(day for day, *_ in days))} {outcome}: {reason}")
     if report.seconds:
-        out.print("  " + " · ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items()))
+        stages = {name: seconds for name, seconds in report.seconds.items() if "." not in name}
+        inside = {name.partition(".")[2]: seconds for name, seconds in report.seconds.items() if "." in name}
+        _say(f"  {_seconds(stages)}")
+        if inside:
+            _say(f"  summed over workers: {_seconds(inside)}")
     if report.run_id:
-        out.print(f"  run {report.run_id} · cube {area.cube_path}", soft_wrap=True)
+        _say(f"  run {report.run_id}")
+        _say(f"  cube {area.cube_path}")
+
+
+def _seconds(parts: Mapping[str, float]) -> str:
+    return " · ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
+
+
+def _spans(days: Iterable[date]) -> list[str]:
+    """Days in order as single days and as FIRST..LAST of consecutive ones."""
+    spans: list[list[date]] = []
+    for day in days:
+        if spans and day - spans[-1][-1] == timedelta(days=1):
+            spans[-1].append(day)
+        else:
+            spans.append([day])
+    return [str(span[0]) if len(span) == 1 else f"{span[0]}..{span[-1]}" for span in spans]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _note_skipped(skipped: Iterable[tuple[str, str]]) -> None:
+    for item, reason in skipped:
+        _note(f"skipped {item}: {reason}")
+
+
+def _say(text: str | Text) -> None:
+    """A line of the answer. It is never broken, so that paths can be copied and lines be searched for."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def _tell(text: str) -> None:
+    """A sentence of the answer, broken between words."""
+    out.print(Padding(Text(text), (0, 0, 0, 2)))
+
+
+def _note(text: str) -> None:
+    """A line beside the answer."""
+    err.print(text, markup=False, soft_wrap=True)
 
 
 def _days(text: str | None) -> tuple[date | None, date | None]:
     if text is None:
         return None, None
-    first, _, last = text.partition("..")
-    begin = _day(first)
-    return begin, _day(last) if last else begin
+    first, dots, last = text.partition("..")
+    begin, end = _day(first), _day(last if dots else first)
+    if end < begin:
+        raise typer.BadParameter(f"{text!r} ends before it begins; write ranges as FIRST..LAST")
+    return begin, end
 
 
-def _day(text: str | None) -> date | None:
-    if text is None:
-        return None
+def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise LandfuseError(f"{text!r} is not a day", "write days as YYYY-MM-DD, ranges as FIRST..LAST") from None
+        raise typer.BadParameter(f"{text!r} is not a day; write days as YYYY-MM-DD, ranges as FIRST..LAST") from None
 
 
 def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, default=str))
+    typer.echo(json.dumps(_finite(document), indent=2, default=str, allow_nan=False))
 
 
+def _finite(value: Any) -> Any:
+    """A document with null for figures that are not defined: JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -34,6 +34,11 @@ class GridPart(_Part):
     scale: int = Field(default=8, ge=2, le=64, description="fine pixels along the edge of a coarse cell")
     anchor: tuple[float, float] = Field(default=(15.0, 15.0), description="a corner of the lattice of coarse cells [m]")
 
+    @model_validator(mode="after")
+    def _is_a_grid(self) -> GridPart:
+        self.build()
+        return self
+
     def build(self) -> Grid:
         return Grid.from_bounds(self.crs, self.bounds, self.resolution, self.scale, self.anchor)
 
@@ -87,6 +92,12 @@ class SciencePart(_Part):
     def _block_holds_whole_cells(self) -> SciencePart:
         if self.block % self.grid.scale:
             raise ValueError(f"block {self.block} is not a multiple of grid.scale {self.grid.scale}")
+        return self
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> SciencePart:
+        if self.end is not None and self.end < self.start:
+            raise ValueError(f"end {self.end} lies before start {self.start}")
         return self
 
 
@@ -196,12 +207,19 @@ def load_area(path: Path | str) -> Area:
     try:
         area = Area.model_validate(document)
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} (found {problem['input']!r})"
-            for problem in error.errors(include_url=False)
-        )
+        problems = "\n".join(f"  {_problem(problem)}" for problem in error.errors(include_url=False))
         raise ConfigurationError(f"{path} is not a valid area file:\n{problems}", "every key is described in docs/area-file.md") from None
     return anchored(area, path.resolve().parent)
+
+
+def _problem(problem: Any) -> str:
+    """One line of what pydantic found wrong: where, what, and the value unless the message names it."""
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: there is no such key"
+    if problem["type"] == "value_error":
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {problem['msg']} (found {problem['input']!r})"
 
 
 def anchored(area: Area, folder: Path) -> Area:

@@ -22,7 +22,7 @@ FIRST = date(2023, 6, 1)
 """First published day; the archive around it is as long as the default method looks."""
 
 SCORED = 6
-"""Days that are scored, spread over the month."""
+"""About so many days are scored, spread over the published ones."""
 
 ARCHIVE = 72
 """Days of simulated observations before and after the published month."""
@@ -99,10 +99,11 @@ def scored_days(area: Area) -> list[date]:
 
 def next_steps(area: Area, area_file: Path) -> list[str]:
     """What a newcomer may try now."""
-    root = area.runtime.root
-    return [
-        f"  landfuse run {area_file}          again: unchanged, in seconds",
-        f"  landfuse status {area_file}",
-        f"  {root / 'contact-sheet.png'}      the month at a glance",
-        f"  xarray.open_zarr('{area.cube_path}')",
-    ]
+    steps = {
+        f"landfuse run {area_file}": "again: unchanged, in seconds",
+        f"landfuse status {area_file}": "",
+        f"xarray.open_zarr('{area.cube_path}')": "in Python",
+        f"{area.runtime.root / 'contact-sheet.png'}": "all days at a glance",
+    }
+    width = max(map(len, steps))
+    return ["next:", *(f"  {step:<{width}}  # {why}" if why else f"  {step}" for step, why in steps.items())]

@@ -14,6 +14,7 @@ from functools import cache
 
 import numpy as np
 from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
 
 EPOCH = date(1970, 1, 1)
 
@@ -151,9 +152,12 @@ class Grid:
         Raises
         ------
         ValueError
-            If the CRS is geographic, or the bounds are empty.
+            If the CRS is unknown or geographic, or the bounds are empty.
         """
-        system = CRS.from_user_input(crs)
+        try:
+            system = CRS.from_user_input(crs)
+        except CRSError as error:
+            raise ValueError(f"crs {crs!r} is not known; give EPSG:n or WKT") from error
         if system.is_geographic:
             raise ValueError(f"crs {crs!r} is in degrees; give a projected CRS in metres, such as the UTM zone of the area")
         west, south, east, north = bounds

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.assessment.scoring import Row
 
@@ -26,15 +27,30 @@ _TITLES = ("stratum", "image", *(title for _, title, _ in _FIGURES), "pixels", "
 
 
 def rich_table(rows: Sequence[Row], title: str = "") -> Table:
-    """For the terminal: controls dim, a line between strata, the best RMSE of each stratum bold."""
-    table = Table(title=title or None, title_justify="left")
-    for name in _TITLES:
-        table.add_column(name, justify="left" if name in ("stratum", "image") else "right")
-    best = {stratum: min(_sortable(row.rmse) for row in rows if row.stratum == stratum) for stratum in _strata(rows)}
-    for number, row in enumerate(rows):
-        last = number + 1 < len(rows) and rows[number + 1].stratum != row.stratum
-        style = "bold" if row.rmse == best[row.stratum] else "dim" if row.control else ""
-        table.add_row(*_cells(row), style=style, end_section=last)
+    """For a terminal of 80 columns: controls dim, a line between strata, the best RMSE of each stratum bold.
+
+    Spectral angle, ERGAS and coverage are left to the other forms; of a stratum without pixels only that is said.
+    """
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        caption="in reflectance (0–1), means over bands; CC: correlation",
+        caption_justify="left",
+    )
+    for name in ("pixels are", "image"):
+        table.add_column(name)
+    for name in ("RMSE", "MAE", "bias", "CC", "pixels"):
+        table.add_column(name, justify="right")
+    for stratum in _strata(rows):
+        inside = [row for row in rows if row.stratum == stratum]
+        if not any(row.pixels for row in inside):
+            table.add_row(stratum, Text("none on these days", "dim"), *[""] * 4, "0", end_section=True)
+            continue
+        best = min(_sortable(row.rmse) for row in inside)
+        for number, row in enumerate(inside, start=1):
+            _, name, rmse, mae, bias, cc, *_, pixels, _ = _cells(row)
+            style = "bold" if row.rmse == best else "dim" if row.control else ""
+            table.add_row(stratum, name, rmse, mae, bias, cc, pixels, style=style, end_section=number == len(inside))
     return table
 
 
