@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 from pipeline import __version__
 from pipeline.config import Area
-from pipeline.products.contact_sheet import contact_sheet_png
-from pipeline.products.picture import DayPicture, read_picture, thumbnail
-from pipeline.products.quicklook import draw_quicklook
-from pipeline.products.report import ReportDay, RunReport, report_html
-from pipeline.products.stac import Layout
 from pipeline.steps.plan import load_plan
 from pipeline.steps.report import Report, day_outcomes, load_report
 from pipeline.steps.runs import Progress, run_folder, save, silent
 from pipeline.store.check import Check
 from pipeline.vocabulary import Maturity, Outcome
+
+if TYPE_CHECKING:
+    from pipeline.products.picture import DayPicture
 
 
 def describe(area: Area, run_id: str, progress: Progress = silent) -> str:
@@ -28,6 +27,8 @@ def describe(area: Area, run_id: str, progress: Progress = silent) -> str:
     str
         The report in Markdown.
     """
+    from pipeline.products.contact_sheet import contact_sheet_png
+
     made = [day for day, outcome, _ in day_outcomes(area, run_id) if outcome in (Outcome.PUBLISHED, Outcome.DEGRADED)]
     pictures = _draw(area, made, progress) if area.runtime.quicklooks else []
     report = load_report(area, run_id)
@@ -46,6 +47,10 @@ def describe(area: Area, run_id: str, progress: Progress = silent) -> str:
 
 def _draw(area: Area, days: Sequence[date], progress: Progress) -> list[DayPicture]:
     """Write the quick-look of every day; what is kept of each is small."""
+    from pipeline.products.picture import read_picture, thumbnail
+    from pipeline.products.quicklook import draw_quicklook
+    from pipeline.products.stac import Layout
+
     small = []
     for done, day in enumerate(days, start=1):
         picture = read_picture(area.cube_path, (day - area.science.start).days)
@@ -58,6 +63,8 @@ def _draw(area: Area, days: Sequence[date], progress: Progress) -> list[DayPictu
 
 
 def _html(area: Area, report: Report, pictures: Sequence[DayPicture], sheet: bytes) -> str:
+    from pipeline.products.report import ReportDay, RunReport, report_html
+
     shares = {picture.day: picture.shares for picture in pictures}
     planned = {day.day: day for day in load_plan(area, report.run_id).days}
     checks = run_folder(area, report.run_id) / "checks.json"
