@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed
+from distributed import Client, Future, Nanny, Scheduler, SpecCluster, as_completed
+from distributed.comm import get_address_host_port
 
 from pipeline.errors import ConfigurationError, LandfuseError
 
+PATIENCE = 15
+"""Seconds in which a scheduler must answer."""
 
-_SETTINGS = {
-    # Memory of torch and GDAL cannot be spilled.
+_CONFIGURATION = {
+    # The memory of torch and Zarr is not Dask's to spill.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
-    # Dask's default hands every freed array back to the system at once; getting it again took 2.3 × the time of fusing a block.
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 268435456,
-    "distributed.comm.timeouts.connect": "20s",
+    "distributed.comm.timeouts.connect": f"{PATIENCE}s",
+    # Dask makes the allocator of its workers hand memory back at once; made anew for every tensor, it doubles the time of a block.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
 }
 
 
@@ -50,34 +54,43 @@ class Cluster:
     def map(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], in_flight: int = 2) -> Iterator[tuple[int, Any]]:
         """Run ``function(*call)`` for every call, at most `in_flight` per worker at a time.
 
+        A task that raises is tried once more, one whose worker was lost as often as Dask's
+        ``distributed.scheduler.allowed-failures`` says.
+
         Yields
         ------
         (int, result or Exception)
-            Position of the call and its result, in the order of completion. A task whose
-            worker was lost is tried once more; an exception is yielded, not raised, so that
-            one bad block does not take the day with it.
+            Position of the call and its result, in the order of completion. An exception
+            is yielded, not raised, so that one bad block does not take the day with it.
+
+        Raises
+        ------
+        LandfuseError
+            If the scheduler is lost.
         """
         waiting = iter(enumerate(calls))
         positions: dict[Any, int] = {}
+        resources = {"GPU": 1} if self.gpu else None
 
-        def submit_next() -> Any:
-            following = next(waiting, None)
-            if following is None:
-                return None
-            position, call = following
-            resources = {"GPU": 1} if self.gpu else None
-            future = self.client.submit(function, *call, pure=False, retries=1, resources=resources)
-            positions[future.key] = position
-            return future
+        def submit(count: int) -> list[Future]:
+            futures = []
+            for _, (position, call) in zip(range(count), waiting, strict=False):
+                future = self.client.submit(function, *call, pure=False, retries=1, resources=resources)
+                positions[future.key] = position
+                futures.append(future)
+            return futures
 
-        first = [future for _ in range(in_flight * self.workers) if (future := submit_next()) is not None]
-        queue = as_completed(first, loop=self.client.loop)
+        queue = as_completed(submit(in_flight * self.workers), loop=self.client.loop)
         for future in queue:
+            if future.cancelled():
+                raise LandfuseError(
+                    f"the Dask scheduler was lost with {len(positions)} tasks under way", "look at its log, start it, and run again"
+                )
             error = future.exception()
-            yield positions.pop(future.key), error if error is not None else future.result()
+            result = future.result() if error is None else error
             future.release()
-            if (following := submit_next()) is not None:
-                queue.add(following)
+            queue.update(submit(1))
+            yield positions.pop(future.key), result
 
 
 @contextmanager
@@ -100,51 +113,48 @@ def open_cluster(
     ConfigurationError
         If `gpu` is ``require`` and no worker holds a GPU.
     LandfuseError
-        If the scheduler does not answer.
+        If the scheduler does not answer, or has no worker.
     """
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    with dask.config.set(_SETTINGS):
-        local = None if scheduler else _local(workers, threads, memory_limit, gpu)
+    with dask.config.set(_CONFIGURATION), ExitStack() as stack:
+        local = None if scheduler else stack.enter_context(_local(workers, threads, memory_limit, gpu))
         try:
-            client = Client(local if local is not None else scheduler, timeout=30, set_as_default=False)
-        except OSError as error:
+            if scheduler:
+                # A client that was never answered waits once more when it is collected.
+                socket.create_connection(get_address_host_port(scheduler), timeout=PATIENCE).close()
+            client = stack.enter_context(Client(local or scheduler, timeout=PATIENCE, set_as_default=False))
+            client.wait_for_workers(1, timeout=2 * PATIENCE)
+        except (OSError, ValueError) as error:  # a time-out is an OSError, an address that is none a ValueError
             raise LandfuseError(
-                f"no Dask scheduler answers at {scheduler}: {error}",
-                "check runtime.compute.scheduler, or leave it out to start local workers",
+                f"no Dask scheduler with a worker answers at {scheduler or 'the local cluster'}: {error}",
+                "check runtime.compute.scheduler and its workers, or leave it out to start local ones",
             ) from error
-        try:
-            client.wait_for_workers(1, timeout=60)
-            held = [info.get("resources", {}).get("GPU", 0) > 0 for info in client.scheduler_info(n_workers=-1)["workers"].values()]
-            use_gpu = gpu != "never" and any(held)
-            if gpu == "require" and not use_gpu:
-                raise ConfigurationError(
-                    "runtime.compute.gpu is 'require' but no worker holds a GPU resource",
-                    "start workers with --resources GPU=1, or set gpu: auto",
-                )
-            yield Cluster(client, sum(held) if use_gpu else max(len(held), 1), use_gpu)
-        finally:
-            client.close()
-            if local is not None:
-                local.close()
+        held = [info["resources"].get("GPU", 0) > 0 for info in client.scheduler_info(n_workers=-1)["workers"].values()]
+        if gpu == "require" and not any(held):
+            raise ConfigurationError(
+                "runtime.compute.gpu is 'require' but no worker holds a GPU resource",
+                "start workers with --resources GPU=1, or set gpu: auto",
+            )
+        use_gpu = gpu != "never" and any(held)
+        yield Cluster(client, sum(held) if use_gpu else len(held), use_gpu)
 
 
 def _local(workers: int, threads: int, memory_limit: str, gpu: str) -> SpecCluster:
     """Worker processes on the loopback interface: one per visible GPU, otherwise `workers` of them."""
     devices = _visible_gpus() if gpu != "never" else []
-    common = {"nthreads": 1, "memory_limit": memory_limit, "host": "127.0.0.1", "silence_logs": logging.ERROR, "dashboard": False}
     environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+    def worker(**special: Any) -> dict[str, Any]:
+        options = {"nthreads": 1, "memory_limit": memory_limit, "host": "127.0.0.1", "silence_logs": logging.ERROR, "dashboard": False}
+        return {"cls": Nanny, "options": {**options, "env": environment, **special}}
+
     if devices:
-        specification = {
-            index: {
-                "cls": Nanny,
-                "options": {**common, "resources": {"GPU": 1}, "env": {**environment, "CUDA_VISIBLE_DEVICES": device}},
-            }
-            for index, device in enumerate(devices)
-        }
+        found = [worker(resources={"GPU": 1}, env={**environment, "CUDA_VISIBLE_DEVICES": device}) for device in devices]
     else:
-        specification = {index: {"cls": Nanny, "options": {**common, "env": environment}} for index in range(workers)}
-    head = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
-    return SpecCluster(scheduler=head, workers=specification, silence_logs=logging.ERROR)
+        found = [worker() for _ in range(workers)]
+    # Port 0: two runs on one machine do not dispute the default one.
+    head = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}}
+    return SpecCluster(scheduler=head, workers=dict(enumerate(found)), silence_logs=logging.ERROR)
 
 
 def _visible_gpus() -> list[str]:
@@ -153,9 +163,7 @@ def _visible_gpus() -> list[str]:
         return []
     import torch
 
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not torch.cuda.is_available():
         return []
-    if listed:
-        return [device for device in listed.split(",") if device]
-    return [str(index) for index in range(torch.cuda.device_count())]
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return listed.split(",") if listed else [str(index) for index in range(torch.cuda.device_count())]

@@ -1,65 +1,15 @@
-"""One simulated region for all tests of the whole way, and one cube published from it."""
+"""What tests of the whole way need beside the shared region."""
 
 from __future__ import annotations
 
 import shutil
-from datetime import date
 from pathlib import Path
 
 import pytest
-import yaml
 
-from pipeline import steps
-from pipeline.config import Area, load_area
-from pipeline.grid import Grid
-from pipeline.sandbox import SandboxSpec, write_sandbox
+from tests.region import FIRST, GRID, LAST, run, write_area
 
-GRID = Grid.from_bounds("EPSG:32633", (500175.0, 4900815.0, 500175.0 + 192 * 30, 4900815.0 + 192 * 30))
-FIRST, LAST = date(2023, 6, 3), date(2023, 6, 8)
-
-
-@pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A simulated region with 36 days of observations around the published days."""
-    folder = tmp_path_factory.mktemp("region") / "sandbox"
-    write_sandbox(folder, SandboxSpec(GRID, date(2023, 4, 28), date(2023, 7, 14), seed=3, cloudiness=0.3), workers=2)
-    return folder
-
-
-def write_area(folder: Path, sandbox: Path | str, **changes: dict) -> Path:
-    """An area file over the simulated region: 2 × 2 blocks, a short support, changes merged into its parts."""
-    document = {
-        "version": 1,
-        "name": "region",
-        "science": {
-            "grid": {"crs": GRID.crs, "bounds": list(GRID.bounds)},
-            "start": FIRST,
-            "end": LAST,
-            "fine": [{"collection": "landsat-c2-l2"}],
-            "coarse": [{"collection": "modis-43A4-061"}],
-            "restoration": {"window": 12},
-            "method": {"name": "residual", "options": {"days": 24}},
-            "block": 96,
-        },
-        "runtime": {
-            "catalogs": {"default": {"url": str(sandbox) if "://" in str(sandbox) else str(Path(sandbox) / "catalog.json")}},
-            "compute": {"workers": 2, "days_per_task": 4},
-        },
-    }
-    for part, change in changes.items():
-        document[part] |= change
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "area.yaml"
-    path.write_text(yaml.safe_dump(document))
-    return path
-
-
-@pytest.fixture(scope="session")
-def published(sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The area file of a region whose days are published, without Prefect."""
-    path = write_area(tmp_path_factory.mktemp("published"), sandbox)
-    run(load_area(path))
-    return path
+__all__ = ["FIRST", "GRID", "LAST", "run", "write_area"]
 
 
 @pytest.fixture
@@ -68,9 +18,3 @@ def copied(published: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "copy"
     shutil.copytree(published.parent, folder)
     return folder / "area.yaml"
-
-
-def run(area: Area) -> steps.Report:
-    """Plan and run without Prefect; a run in which nothing is stale is only planned."""
-    made = steps.plan(area)
-    return steps.run(area, steps.start_run(area, made)) if made.to_make else steps.nothing_to_make(made)
