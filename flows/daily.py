@@ -39,7 +39,6 @@ def _worth_retrying(task: Any, run: Any, state: Any) -> bool:
 
 network: dict[str, Any] = {
     "cache_policy": NO_CACHE,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=5),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _worth_retrying,
 }
@@ -112,14 +111,15 @@ def daily(area: str, first: str | None = None, last: str | None = None, as_of: s
     if (shown := watcher.get()) is not None:
         shown("prefect", 1, 1)
     loaded = load_area(area)
-    retries = loaded.runtime.prefect.retries
+    # The delays belong with the number of retries: Prefect works them out for the number it is given them with.
+    patient: dict[str, Any] = {"retries": loaded.runtime.prefect.retries, "retry_delay_seconds": exponential_backoff(backoff_factor=5)}
     if run_id is None:
-        planned = plan.with_options(retries=retries)(area, first, last, as_of)
+        planned = plan.with_options(**patient)(area, first, last, as_of)
         if planned["run"] is None:
             return _ended(str(planned["outcome"]), None)
         run_id = planned["run"]
     with steps.hold(loaded, run_id):
-        ingest.with_options(retries=retries)(area, run_id)
+        ingest.with_options(**patient)(area, run_id)
         if make(area, run_id)["days"]:
             validate(area, run_id)
             publish(area, run_id)

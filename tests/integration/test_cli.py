@@ -22,7 +22,6 @@ from pipeline.cli import main
 from pipeline.config import load_area
 from pipeline.observations.location import observations_path
 from pipeline.observations.scenes_table import read_table
-from pipeline.store.verify import verify_cube
 from tests.integration.command import clean_environment, landfuse
 from tests.region import FIRST, LAST, write_area
 
@@ -192,18 +191,6 @@ def test_withheld_days_are_scored_beside_the_six_controls(copied: Path, call: Ca
     assert str(day) in document["title"]
     text = call("score", copied).out
     assert document["verdict"] in " ".join(text.split())
-
-
-def test_a_run_for_machines_publishes_and_reports_every_day(sandbox: Path, copied: Path) -> None:
-    shutil.rmtree(copied.parent / "fused.zarr")
-    done = landfuse("run", copied, "--days", "2023-06-04..2023-06-05", "--no-prefect", "--json")
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert report["outcome"] == "published"
-    assert [(day["day"], day["outcome"]) for day in report["days"]] == [("2023-06-04", "published"), ("2023-06-05", "published")]
-    assert report["run_id"]
-    assert "fuse 4/4" in done.stderr
-    assert all(check.passed for check in verify_cube(load_area(copied).cube_path))
 
 
 # Exit codes
