@@ -3,14 +3,17 @@
 The process x at K observations and one target is Markov, so its precision Q is
 tridiagonal; with the precision P of the observations everything below is a tridiagonal
 solve with Q + P, pixel by pixel, whatever the pattern of clouds (Rasmussen & Williams
-2006, eq. 2.25–2.26 with constant and linear basis functions, eq. 2.41–2.42). All
-variances are in units of the process variance, so one solution serves all bands.
+2006, eq. 2.25–2.26 with constant and linear basis functions, eq. 2.41–2.42). Both ends
+are eliminated towards the target, so what is wanted there is known before anything is
+solved back. All variances are in units of the process variance, so one solution serves
+all bands.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
@@ -18,113 +21,140 @@ import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the observations say of some quantities seen at them.
+
+    Parameters
+    ----------
+    target : Tensor, (R, ...)
+        Posterior mean of each quantity at the target.
+    products : Tensor, (R, ...)
+        Each quantity times the first one under the inverse of the covariance of the observations.
+    """
+
+    target: Tensor
+    products: Tensor
+
+
 class Bridge:
     """The posterior of level + process at a target day, given the precision of the observations around it.
 
     Parameters
     ----------
-    precision : sequence of Tensor, K of shape (...)
-        Of each observation; 0 = not observed.
+    precision : Tensor, (K, ...)
+        Of each observation; 0 = not observed. K is at least 1.
     offsets : sequence of int, (K,)
         Days of the observations from the target, increasing, none of them 0.
     tau : float
         e-folding time of the process [days].
-    level : float
+    level : float or Tensor, (...)
         Prior variance of the level.
     """
 
-    def __init__(self, precision: Sequence[Tensor], offsets: Sequence[int], tau: float, level: float) -> None:
-        self.precision = list(precision)
-        split = sum(offset < 0 for offset in offsets)
+    def __init__(self, precision: Tensor, offsets: Sequence[int], tau: float, level: float | Tensor) -> None:
+        count, split = len(offsets), sum(offset < 0 for offset in offsets)
         nodes = [*offsets[:split], 0, *offsets[split:]]
-        self._split = split
-        self._order = [place for place in range(len(nodes)) if place != split]
         decay = [math.exp(-(late - early) / tau) for early, late in pairwise(nodes)]
-        self._link = [a / (1 - a * a) for a in decay]
-        self._diagonal = [1.0] * len(nodes)
+        diagonal = [1.0] * (count + 1)
         for place, a in enumerate(decay):
-            self._diagonal[place] += a * a / (1 - a * a)
-            self._diagonal[place + 1] += a * a / (1 - a * a)
-        total = dict(zip(self._order, self.precision, strict=True))
-        self._total = [total[place] + self._diagonal[place] if place in total else None for place in range(len(nodes))]
-        # Eliminate downwards in time; inverse pivots and couplings serve every right-hand side.
-        self._inverse: list[Tensor] = []
-        self._coupling: list[Tensor] = []
-        for place in range(len(nodes)):
-            pivot = self._entry(place)
-            if place:
-                coupling = self._link[place - 1] * self._inverse[-1]
-                self._coupling.append(coupling)
-                pivot = pivot - self._link[place - 1] * coupling
-            self._inverse.append(pivot.reciprocal())
+            diagonal[place] += a * a / (1 - a * a)
+            diagonal[place + 1] += a * a / (1 - a * a)
+        # Of the links between neighbours, each observation has one towards the target.
+        link = [a / (1 - a * a) for a in decay]
+        self._arms = (range(split), range(count - 1, split - 1, -1))
+        self._precision = precision
+        self._inverse = precision + self._per_observation([*diagonal[:split], *diagonal[split + 1 :]])
+        pivots = self._inverse.unbind()
+        target = torch.full_like(precision[0], diagonal[split])
+        for arm in self._arms:
+            for outer, inner in _steps(arm):
+                pivots[outer].reciprocal_()
+                (target if inner is None else pivots[inner]).sub_(pivots[outer], alpha=link[outer] ** 2)
+        self._target_variance = target.reciprocal_()
+        self._coupling = self._inverse * self._per_observation(link)
 
-        ones = self._solve(self.precision)
-        self.ones = [torch.addcmul(p, p, z, value=-1) for p, z in zip(self.precision, self._observed(ones), strict=True)]
-        self.level_variance = (torch.stack(self.ones).sum(dim=0) + 1.0 / level).reciprocal()
-        self._open = (1 - ones[split]) * self.level_variance
-        self._seen = ones[split]
+        self._ones, self._seen = self._reduced(precision)
+        self._level_variance = (self._ones.sum(dim=0) + 1.0 / level).reciprocal_()
+        self._open = (1 - self._seen) * self._level_variance
 
     @cached_property
-    def weights(self) -> list[Tensor]:
-        """Weight of each observation in the mean at the target."""
-        process = self._observed(self._process)
-        return [torch.addcmul(p * g, s, self._open) for p, g, s in zip(self.precision, process, self.ones, strict=True)]
+    def share(self) -> Tensor:
+        """Sum of the weights of all observations in the mean at the target."""
+        return torch.addcmul(self._seen, self._open, self._ones.sum(dim=0))
 
     @cached_property
     def variance(self) -> Tensor:
         """Posterior variance of level + process at the target."""
-        return self._process[self._split] + (1 - self._seen) * self._open
+        return torch.addcmul(self._target_variance, 1 - self._seen, self._open)
 
-    def whiten(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """The inverse of the covariance of the observations times `values`, K of shape (...) or (B, ...)."""
-        weighted = [p * v for p, v in zip(self.precision, values, strict=True)]
-        solved = self._observed(self._solve(weighted))
-        plain = [p * z for p, z in zip(self.precision, solved, strict=True)]
-        plain = [torch.sub(w, z, out=z) for w, z in zip(weighted, plain, strict=True)]
-        level = sum(plain[1:], plain[0].clone()) * self.level_variance
-        return [torch.addcmul(v, s, level, value=-1, out=v) for v, s in zip(plain, self.ones, strict=True)]
+    def whiten(self, values: Tensor) -> Tensor:
+        """The inverse of the covariance of the observations times `values`, both (K, ...)."""
+        white, _ = self._reduced(self._precision * values)
+        level = white.sum(dim=0).mul_(self._level_variance)
+        return white.addcmul_(self._ones, level, value=-1)
 
-    def information(self) -> list[Tensor]:
-        """The diagonal of the inverse of the covariance of the observations."""
-        count = len(self._total)
-        upward: list[Tensor] = [torch.empty(0)] * count
-        for place in reversed(range(count)):
-            pivot = self._entry(place)
-            if place + 1 < count:
-                pivot = pivot - self._link[place] ** 2 / upward[place + 1]
-            upward[place] = pivot
-        posterior = [1.0 / (1.0 / self._inverse[place] + upward[place] - self._entry(place)) for place in self._order]
-        return [
-            (p - p.square() * g - s.square() * self.level_variance).clamp(min=0)
-            for p, g, s in zip(self.precision, posterior, self.ones, strict=True)
-        ]
+    def information(self) -> Tensor:
+        """The diagonal of the inverse of the covariance of the observations, (K, ...)."""
+        posterior = self._coupling.square()
+        diagonal, inverse = posterior.unbind(), self._inverse.unbind()
+        for arm in self._arms:
+            for outer, inner in reversed(_steps(arm)):
+                nearer = self._target_variance if inner is None else diagonal[inner]
+                torch.addcmul(inverse[outer], diagonal[outer], nearer, out=diagonal[outer])
+        known = torch.addcmul(self._precision, self._precision, posterior.mul_(self._precision), value=-1)
+        return known.addcmul_(self._ones.square(), self._level_variance, value=-1).clamp_(min=0)
 
-    def _entry(self, place: int) -> Tensor:
-        """A diagonal element of Q + P."""
-        total = self._total[place]
-        return torch.full_like(self.precision[0], self._diagonal[place]) if total is None else total
+    def read(self, values: Callable[[int], Tensor]) -> Reading:
+        """What the observations say of R quantities.
 
-    def _observed(self, nodes: list[Tensor]) -> list[Tensor]:
-        return [nodes[place] for place in self._order]
+        Parameters
+        ----------
+        values : callable
+            Gives the values (R, ..., pixels) at an observation by its place in 0 … K − 1. Each is asked for once, the
+            nearest last on either side of the target, and may be overwritten by the next.
+        """
+        precision, inverse, coupling, ones = (part.unbind() for part in (self._precision, self._inverse, self._coupling, self._ones))
+        totals: list[Tensor] = []
+        for arm in self._arms:
+            carried: Tensor | None = None
+            for outer, inner in _steps(arm):
+                value = values(outer)
+                if not totals:
+                    totals = [torch.zeros_like(value) for _ in range(3)]
+                target, level, products = totals
+                weighted = value * precision[outer]
+                level.addcmul_(value, ones[outer])
+                products.addcmul_(value, weighted[0])
+                if carried is not None:
+                    weighted += carried
+                products.addcmul_(weighted, weighted[0] * inverse[outer], value=-1)
+                carried = weighted.mul_(coupling[outer])
+                if inner is None:
+                    target += carried
+        products.addcmul_(target, target[0] * self._target_variance, value=-1)
+        products.addcmul_(level, level[0] * self._level_variance, value=-1)
+        return Reading(target.mul_(self._target_variance).addcmul_(level, self._open), products)
 
-    def _solve(self, right: Sequence[Tensor]) -> list[Tensor]:
-        """(Q + P)⁻¹ applied to values at the observations (0 at the target), returned at all nodes."""
-        nodes = [*right[: self._split], torch.zeros_like(right[0]), *right[self._split :]]
-        for place in range(1, len(nodes)):
-            nodes[place] = torch.addcmul(nodes[place], self._coupling[place - 1], nodes[place - 1])
-        return self._back(nodes)
+    def _reduced(self, right: Tensor) -> tuple[Tensor, Tensor]:
+        """``right − P (Q + P)⁻¹ right`` at the observations, and ``(Q + P)⁻¹ right`` at the target, where `right` is zero."""
+        solved = right.clone()
+        rows, coupling = solved.unbind(), self._coupling.unbind()
+        target = torch.zeros_like(right[0])
+        for arm in self._arms:
+            for outer, inner in _steps(arm):
+                (target if inner is None else rows[inner]).addcmul_(rows[outer], coupling[outer])
+        target.mul_(self._target_variance)
+        solved.mul_(self._inverse)
+        for arm in self._arms:
+            for outer, inner in reversed(_steps(arm)):
+                rows[outer].addcmul_(target if inner is None else rows[inner], coupling[outer])
+        return torch.addcmul(right, self._precision, solved, value=-1, out=solved), target
 
-    @cached_property
-    def _process(self) -> list[Tensor]:
-        """(Q + P)⁻¹ applied to the unit vector of the target."""
-        zero = torch.zeros_like(self.precision[0])
-        nodes = [zero] * self._split + [torch.ones_like(zero)]
-        for place in range(self._split + 1, len(self._total)):
-            nodes.append(self._coupling[place - 1] * nodes[place - 1])
-        return self._back(nodes)
+    def _per_observation(self, values: Sequence[float]) -> Tensor:
+        return self._precision.new_tensor(values).reshape(-1, *[1] * (self._precision.dim() - 1))
 
-    def _back(self, nodes: list[Tensor]) -> list[Tensor]:
-        nodes[-1] = nodes[-1] * self._inverse[-1]
-        for place in range(len(nodes) - 2, -1, -1):
-            nodes[place] = torch.addcmul(nodes[place] * self._inverse[place], self._coupling[place], nodes[place + 1])
-        return nodes
+
+def _steps(arm: range) -> list[tuple[int, int | None]]:
+    """The observations of an arm from its end to the target, each with its neighbour on that way; None = the target."""
+    return [(place, arm[step + 1] if step + 1 < len(arm) else None) for step, place in enumerate(arm)]

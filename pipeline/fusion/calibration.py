@@ -11,16 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.fusion.interface import FusionInput
+from pipeline.fusion.references import References
+from pipeline.fusion.residual import Parameters, Residual, smooth, tell_weights
 from pipeline.operators.resample import lift
-
-if TYPE_CHECKING:
-    from pipeline.fusion.residual import Parameters, Residual
 
 _PIXELS = 1024
 """Pixels of the lattice of a sample."""
@@ -62,9 +61,9 @@ class Case:
 
     Parameters
     ----------
-    fine, change : list of Tensor, K of shape (B, P)
+    fine, change : Tensor, (K, B, P)
         References minus the lifted coarse of the target (0 where not clear), and the lifted coarse change to the target.
-    trust : list of Tensor, K of shape (P,)
+    trust : Tensor, (K, P)
         Precision of each reference in units of 1 / noise; 0 where not clear.
     offsets : list of int, (K,)
         Days from the target.
@@ -74,9 +73,9 @@ class Case:
         1 σ of one value of it.
     """
 
-    fine: list[Tensor]
-    change: list[Tensor]
-    trust: list[Tensor]
+    fine: Tensor
+    change: Tensor
+    trust: Tensor
     offsets: list[int]
     truth: Tensor
     measured: Tensor
@@ -117,18 +116,16 @@ def calibrate(method: Residual, samples: Sequence[FusionInput]) -> dict[str, Any
     cases = _evenly([case for sample in samples for case in _cases(method, sample)], _CASES)
     if not cases or sum(case.truth.shape[1] for case in cases) < _MIN_PIXELS:
         return {}
-    from pipeline.fusion.residual import Parameters
-
     known = _sized(Parameters.of({}, len(cases[0].truth)), cases)
     known = _sized(_follow(known, cases), cases)
     for candidates in _CANDIDATES:
-        start = _score(known, cases)
-        gains = [_gain(start, _score(replace(known, **changes), cases)).mean(dim=0) for changes in candidates]
+        start, *others = _scores([known, *(replace(known, **changes) for changes in candidates)], cases)
+        gains = [_gain(start, other).mean(dim=0) for other in others]
         best = max(range(len(gains)), key=lambda place: float(gains[place] @ start.share))
         if bool(_believed(gains[best], start.share)):
             known = _sized(replace(known, **candidates[best]), cases)
     known = _sized(_follow(known, cases), cases)
-    final = _score(known, cases)
+    (final,) = _scores([known], cases)
     scale = (final.error / final.variance).sqrt().clamp(0.3, 3.0)
     mapping = asdict(replace(known, std_scale=tuple(round(float(value), 4) for value in scale)))
     return {key: list(value) if isinstance(value, tuple) else value for key, value in mapping.items()}
@@ -136,60 +133,75 @@ def calibrate(method: Residual, samples: Sequence[FusionInput]) -> dict[str, Any
 
 def _cases(method: Residual, sample: FusionInput) -> Iterator[Case]:
     """Leave out each fine image of a sample in turn."""
-    state = method.prepare(sample, {"noise": 1.0}, torch.device("cpu"))
-    references, block = state.references, state.references.block
-    height, width = references.shape[1:]
+    references = References.of(sample, torch.device("cpu"))
+    block, (height, width) = references.block, references.shape[1:]
     step = max(math.isqrt(height * width // _PIXELS), 1)
-    fine = block.fine[:, :, ::step, ::step].flatten(2)
-    trust = state.precision[:, ::step, ::step].flatten(1)
-    coarse = [lift(references.coarse_of(day)[0], block.scale)[:, ::step, ::step].flatten(1) for day in block.fine_days]
+    lattice = (..., slice(None, None, step), slice(None, None, step))
+    fine = block.fine[lattice].flatten(2)
+    trust = [method.precision(clear, 1.0, block.resolution)[lattice].flatten() for clear in references.clear]
+    coarse = [lift(references.coarse_of(day)[0], block.scale)[lattice].flatten(1) for day in block.fine_days]
     for left_out, target in enumerate(block.fine_days):
         indices = references.around(target, *method.options.support())
+        if not indices:
+            continue
         use = (trust[left_out] > 0) & torch.isfinite(coarse[left_out]).all(dim=0)
-        use &= sum((trust[index] > 0).long() for index in indices) > 0 if indices else torch.zeros_like(use)
+        use &= torch.stack([trust[index] > 0 for index in indices]).any(dim=0)
         for index in indices:
             use &= torch.isfinite(coarse[index]).all(dim=0)
-        if not bool(use.any()):
+        indices = [index for index in indices if bool((trust[index][use] > 0).any())]
+        if not indices:
             continue
         prior = coarse[left_out][:, use]
+        trusted = torch.stack([trust[index][use] for index in indices])
+        moved = torch.stack([fine[index][:, use] - prior for index in indices])
         yield Case(
-            fine=[torch.where(trust[index][use] > 0, fine[index][:, use] - prior, 0.0) for index in indices],
-            change=[prior - coarse[index][:, use] for index in indices],
-            trust=[trust[index][use] for index in indices],
+            fine=torch.where(trusted[:, None] > 0, moved, 0.0),
+            change=torch.stack([prior - coarse[index][:, use] for index in indices]),
+            trust=trusted,
             offsets=[block.fine_days[index] - target for index in indices],
             truth=fine[left_out][:, use] - prior,
             measured=block.fine_std[left_out][:, None],
         )
 
 
-def _score(known: Parameters, cases: Sequence[Case]) -> Score:
-    from pipeline.fusion.residual import smooth
+def _scores(variants: Sequence[Parameters], cases: Sequence[Case]) -> list[Score]:
+    """Scores of some parameters; those of one tau are worked out together."""
+    scores: dict[int, Score] = {}
+    for tau in {known.tau for known in variants}:
+        places = [place for place, known in enumerate(variants) if known.tau == tau]
+        scores |= zip(places, _scores_of_tau(tau, [variants[place] for place in places], cases), strict=True)
+    return [scores[place] for place in range(len(variants))]
 
-    gain = torch.tensor(known.coarse_gain)[:, None]
-    process = torch.tensor(known.process)[:, None]
-    squares, variances = [], []
+
+def _scores_of_tau(tau: float, variants: Sequence[Parameters], cases: Sequence[Case]) -> Iterator[Score]:
+    # Shapes (B, V, 1) and (V, 1): the variants lie beside each other like pixels.
+    process, gain = (torch.tensor([getattr(known, name) for known in variants]).T[:, :, None] for name in ("process", "coarse_gain"))
+    noise, level, gain_std = (torch.tensor([[getattr(known, name)] for known in variants]) for name in ("noise", "level", "gain_std"))
+    tell = tell_weights(process)[..., 0]
+    errors, variances = [], []
     for case in cases:
-        residuals = [
-            torch.where(trust > 0, fine + gain * change, 0.0)
-            for fine, change, trust in zip(case.fine, case.change, case.trust, strict=True)
-        ]
-        smoothed = smooth(residuals, case.change, [trust / known.noise for trust in case.trust], case.offsets, known)
-        square = (case.truth - smoothed.mean).square()
-        limit = _WINSOR**2 * square.median(dim=1, keepdim=True).values / _MEDIAN_CHI2
-        squares.append(torch.minimum(square, limit))
-        variances.append((process.square() * smoothed.variance).expand_as(case.truth))
+
+        def values(place: int, case: Case = case) -> Tensor:
+            change = case.change[place][:, None]
+            return torch.stack([change.expand(-1, len(variants), -1), torch.addcmul(case.fine[place][:, None], change, gain)])
+
+        told = torch.einsum("bv,kbp->kvp", tell, case.fine) + torch.einsum("bv,kbp->kvp", tell * gain[..., 0], case.change)
+        smoothed = smooth(told, case.trust[:, None] / noise, values, case.offsets, tau, level, (process / gain_std).square())
+        square = (case.truth[:, None] - smoothed.mean).square()
+        limit = _WINSOR**2 * square.median(dim=-1, keepdim=True).values / _MEDIAN_CHI2
+        errors.append(torch.minimum(square, limit).mean(dim=-1))
+        variances.append((process.square() * smoothed.variance).mean(dim=-1))
     counts = torch.tensor([float(case.truth.shape[1]) for case in cases])
     share = counts / counts.sum()
-    errors = torch.stack([square.mean(dim=1) for square in squares], dim=1)
-    measured = torch.cat([case.measured.square() for case in cases], dim=1)
-    variance = torch.stack([value.mean(dim=1) for value in variances], dim=1)
-    error = errors @ share
-    return Score(
-        losses=errors.clamp(min=1e-10).log(),
-        share=share,
-        error=(error - measured @ share).clamp(min=0.1 * error),
-        variance=(variance @ share).clamp(min=1e-10),
-    )
+    measured = torch.cat([case.measured.square() for case in cases], dim=1) @ share
+    for losses, variance in zip(torch.stack(errors, dim=-1).unbind(1), torch.stack(variances, dim=-1).unbind(1), strict=True):
+        error = losses @ share
+        yield Score(
+            losses=losses.clamp(min=1e-10).log(),
+            share=share,
+            error=(error - measured).clamp(min=0.1 * error),
+            variance=(variance @ share).clamp(min=1e-10),
+        )
 
 
 def _gain(start: Score, other: Score) -> Tensor:
@@ -208,12 +220,9 @@ def _believed(gain: Tensor, share: Tensor) -> Tensor:
 
 def _follow(known: Parameters, cases: Sequence[Case]) -> Parameters:
     """The share of the coarse change that pixels follow, band by band."""
-    start = _score(known, cases)
+    start, *others = _scores([known, *(replace(known, coarse_gain=(gain,) * len(known.process)) for gain in _COARSE_GAINS)], cases)
     gains = torch.stack(
-        [
-            _gain(start, _score(replace(known, coarse_gain=(gain,) * len(known.process)), cases)) - _GAIN_PRIOR * (gain - 1) ** 2
-            for gain in _COARSE_GAINS
-        ]
+        [_gain(start, other) - _GAIN_PRIOR * (gain - 1) ** 2 for gain, other in zip(_COARSE_GAINS, others, strict=True)]
     )
     best = (gains @ start.share).argmax(dim=0)
     chosen = []
@@ -225,7 +234,7 @@ def _follow(known: Parameters, cases: Sequence[Case]) -> Parameters:
 
 def _sized(known: Parameters, cases: Sequence[Case]) -> Parameters:
     """The size of the process that makes the predicted variance equal to the error."""
-    score = _score(known, cases)
+    (score,) = _scores([known], cases)
     factor = (score.error / score.variance).sqrt()
     return replace(known, process=tuple(round(float(value * size), 6) for value, size in zip(factor, known.process, strict=True)))
 

@@ -43,9 +43,10 @@ class References:
             layers={name: layer.to(device) for name, layer in block.layers.items()},
         )
         clear = torch.empty((len(moved.fine), *moved.fine.shape[-2:]), dtype=torch.bool, device=device)
-        # Image by image: temporaries of the whole stack cost more in page faults than the test itself.
         for image, seen in zip(moved.fine, clear, strict=True):
-            torch.all(torch.isfinite(image), dim=0, out=seen)
+            # Not finite if any band is not, and then total − total is NaN: several times faster than asking every band.
+            total = image.sum(dim=0)
+            torch.eq(total.sub_(total), 0.0, out=seen)
         return cls(moved, clear)
 
     @property

@@ -9,8 +9,9 @@ clouds and shadows) lose their weight, those beside hidden pixels some of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,11 +21,11 @@ from pipeline.fusion.bridge import Bridge
 from pipeline.fusion.interface import DayPrediction, FusionInput
 from pipeline.fusion.options import ResidualOptions
 from pipeline.fusion.references import References, provenance
-from pipeline.operators.resample import lift, lift_rows
+from pipeline.operators.resample import Span, lift
 from pipeline.operators.spatial import distance_to
 
 _PIXELS_AT_ONCE = 16384
-"""Pixels of a strip on the CPU: what is worked on stays in the cache."""
+"""Pixels of a tile on the CPU: what is worked on stays in the cache, and few tiles hold a clear pixel of every reference."""
 
 _OUTLIER = 5.0
 """An observation so many σ from what the others say keeps half of its precision."""
@@ -78,6 +79,34 @@ _SCALARS = ("tau", "noise", "level", "gain_std")
 
 
 @dataclass(frozen=True)
+class Tile:
+    """A part of a block that is worked on at once.
+
+    Parameters
+    ----------
+    rows, cols : Span
+        Where it lies.
+    images : tuple of int, k of them
+        The fine images with a clear pixel here.
+    precision : Tensor, (k, h, w)
+        Of each observation, in units of the process variance; 0 where not clear.
+    tell : Tensor, (k, h, w)
+        Mean of the bands, each in units of its process; 0 where not clear.
+    """
+
+    rows: Span
+    cols: Span
+    images: tuple[int, ...]
+    precision: Tensor
+    tell: Tensor
+
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """Its fine pixels."""
+        return self.rows.fine, self.cols.fine
+
+
+@dataclass(frozen=True)
 class State:
     """A block ready for any number of targets.
 
@@ -86,13 +115,47 @@ class State:
     references : References
         Images and coarse series.
     parameters : Parameters
-    precision : Tensor, (K, y, x)
-        Of each observation, in units of the process variance; 0 where not clear.
+    process, gain, std_scale : Tensor, (B, 1, 1)
+        Its values for each band.
+    tell : Tensor, (B,)
+        `tell_weights` of the process.
+    tiles : tuple of Tile
+        They cover the block.
     """
 
     references: References
     parameters: Parameters
-    precision: Tensor
+    process: Tensor
+    gain: Tensor
+    std_scale: Tensor
+    tell: Tensor
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class Moves:
+    """The coarse changes from the references of a target to the target.
+
+    Parameters
+    ----------
+    indices, offsets : sequence of int, (k,)
+        The fine images, and their days from the target, increasing.
+    fade : tuple of float, (k,)
+        Factor of the precision of each near the end of the support.
+    change : Tensor, (k, B, Y, X)
+        0 where it is unknown.
+    tell : Tensor, (k, Y, X)
+        Its share that pixels follow, as the mean of the bands in units of their process.
+    unknown : Tensor, (k, Y, X), or None
+        1 where a band is unknown; None when all are known.
+    """
+
+    indices: Sequence[int]
+    offsets: Sequence[int]
+    fade: Sequence[float]
+    change: Tensor
+    tell: Tensor
+    unknown: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -114,57 +177,58 @@ class Smoothed:
     share: Tensor
 
 
+def tell_weights(process: Tensor) -> Tensor:
+    """Weights of the bands in the mean that gives missed clouds and shadows away, which lift and lower all bands together.
+
+    Parameters
+    ----------
+    process : Tensor, (B, ...)
+        1 σ of the process [reflectance].
+    """
+    return 1.0 / (len(process) * process)
+
+
 def smooth(
-    residuals: Sequence[Tensor], changes: Sequence[Tensor], precision: Sequence[Tensor], offsets: Sequence[int], known: Parameters
+    tell: Tensor,
+    precision: Tensor,
+    values: Callable[[int], Tensor],
+    offsets: Sequence[int],
+    tau: float,
+    level: float | Tensor,
+    stiffness: Tensor | None,
 ) -> Smoothed:
     """Predict the residual of a target from those of the references around it.
 
     Parameters
     ----------
-    residuals : sequence of Tensor, K of shape (B, ...)
-        Moved references minus the prior of the target; finite, 0 where not clear.
-    changes : sequence of Tensor, K of shape (B, ...)
-        Lifted coarse change from each reference to the target.
-    precision : sequence of Tensor, K of shape (...)
+    tell : Tensor, (K, ...)
+        Mean of the bands of the moved references minus the prior of the target, finite.
+    precision : Tensor, (K, ...)
         0 where not clear.
+    values : callable
+        Gives, for a place in 0 … K − 1, the lifted coarse change from the reference to the target and the moved reference
+        minus the prior, (2, B, ...), finite; only the latter, (1, B, ...), without `stiffness`.
     offsets : sequence of int, (K,)
         Days from the target, increasing.
-    known : Parameters
+    tau, level
+        As for `Bridge`.
+    stiffness : Tensor, (B, 1, ...), or None
+        Prior precision of the deviation of the gain of a pixel, over that of the process [1 / reflectance²]; None = infinite.
     """
-    process = torch.as_tensor(known.process, dtype=residuals[0].dtype, device=residuals[0].device)
-    blend = (1.0 / process / len(process)).reshape(1, -1)
-    # A cloud lifts and a shadow lowers all bands together: their normalised mean is what gives them away.
-    tell = [(blend @ residual.reshape(len(process), -1)).reshape(residual.shape[1:]) for residual in residuals]
-    for _ in range(2):
-        bridge = Bridge(precision, offsets, known.tau, known.level)
-        strange = [
-            error.square() / information.clamp(min=1e-12)
-            for error, information in zip(bridge.whiten(tell), bridge.information(), strict=True)
-        ]
-        trusted = [p / (1.0 + (s / _OUTLIER**2).square()) for p, s in zip(precision, strange, strict=True)]
-    bridge = Bridge(trusted, offsets, known.tau, known.level)
-
-    share = sum(bridge.weights[1:], bridge.weights[0].clone())
-    mean = bridge.weights[0] * residuals[0]
-    for weight, residual in zip(bridge.weights[1:], residuals[1:], strict=True):
-        mean.addcmul_(weight, residual)
-    variance = bridge.variance
-    if known.gain_std > 0:
-        whitened = bridge.whiten(changes)
-        evidence = whitened[0] * residuals[0]
-        certainty = whitened[0] * changes[0]
-        lever = bridge.weights[0] * changes[0]
-        for white, residual, change, weight in zip(whitened[1:], residuals[1:], changes[1:], bridge.weights[1:], strict=True):
-            evidence.addcmul_(white, residual)
-            certainty.addcmul_(white, change)
-            lever.addcmul_(weight, change)
-        prior = (process / known.gain_std).square().reshape(-1, *[1] * (mean.dim() - 1))
-        certainty += prior
-        # A pixel of gain g leaves −g · change in its residuals.
-        gain = (-evidence / certainty).clamp(-_GAIN_LIMIT, _GAIN_LIMIT)
-        mean.addcmul_(gain, lever)
-        variance = variance + lever.square() / certainty
-    return Smoothed(mean, variance, share)
+    bridge = Bridge(precision, offsets, tau, level)
+    strange = bridge.whiten(tell).square_().div_(bridge.information().clamp_(min=1e-12))
+    trusted = precision / strange.div_(_OUTLIER**2).square_().add_(1.0)
+    bridge = Bridge(trusted, offsets, tau, level)
+    reading = bridge.read(values)
+    if stiffness is None:
+        return Smoothed(reading.target[0], bridge.variance, bridge.share)
+    lever, mean = reading.target
+    certainty, evidence = reading.products
+    certainty += stiffness
+    # A pixel of gain g leaves −g · change in its residuals.
+    gain = evidence.div_(certainty).neg_().clamp_(-_GAIN_LIMIT, _GAIN_LIMIT)
+    mean = mean.addcmul_(gain, lever)
+    return Smoothed(mean, lever.square_().div_(certainty).add_(bridge.variance), bridge.share)
 
 
 class Residual:
@@ -181,109 +245,140 @@ class Residual:
 
     def prepare(self, block: FusionInput, parameters: Mapping[str, Any], device: torch.device) -> State:
         references = References.of(block, device)
-        known = Parameters.of(parameters, references.shape[0])
-        precision = references.clear.to(torch.float32)
-        reach = math.ceil(self.options.cloud_reach / block.resolution)
-        for plane, clear in zip(precision, references.clear, strict=True):
-            noise = torch.full_like(plane, known.noise)
-            if reach and self.options.cloud_noise:
-                near = torch.exp(distance_to(~clear, reach) * (-3.0 / reach))
-                noise += known.noise * self.options.cloud_noise * near
-            plane /= noise
-        return State(references, known, precision)
+        bands, height, width = references.shape
+        known = Parameters.of(parameters, bands)
+        fine, scale, clear = references.block.fine, block.scale, references.clear
+        cells = max(math.isqrt(_PIXELS_AT_ONCE) // scale, 1) if device.type == "cpu" else max(height, width)
+        tiles = []
+        for first_row, last_row in _evenly(height // scale, cells):
+            rows = Span.of(first_row, last_row, height // scale, scale, fine)
+            for first_col, last_col in _evenly(width // scale, cells):
+                cols = Span.of(first_col, last_col, width // scale, scale, fine)
+                seen = clear[:, rows.fine, cols.fine].flatten(1).any(dim=1).tolist()
+                images = tuple(index for index, some in enumerate(seen) if some)
+                planes = fine.new_empty((2, len(images), rows.weights.shape[0], cols.weights.shape[0]))
+                tiles.append(Tile(rows, cols, images, *planes))
+        process, gain, std_scale = (fine.new_tensor(getattr(known, name)).reshape(-1, 1, 1) for name in _PER_BAND)
+        weights = tell_weights(process).flatten()
+        for index, image in enumerate(fine):
+            precision = self.precision(clear[index], known.noise, block.resolution)
+            tell = (weights @ image.flatten(1)).nan_to_num_().view(height, width)
+            for tile in tiles:
+                if index in tile.images:
+                    slot = tile.images.index(index)
+                    tile.precision[slot] = precision[tile.pixels]
+                    tile.tell[slot] = tell[tile.pixels]
+        return State(references, known, process, gain, std_scale, weights, tuple(tiles))
+
+    def precision(self, clear: Tensor, noise: float, resolution: float) -> Tensor:
+        """Precision (y, x) of the observations of an image with clear pixels (y, x): less beside hidden ones, 0 in them."""
+        reach = math.ceil(self.options.cloud_reach / resolution)
+        if not reach or not self.options.cloud_noise:
+            return clear / noise
+        near = distance_to(~clear, reach).mul_(-3.0 / reach).exp_()
+        return clear / near.mul_(noise * self.options.cloud_noise).add_(noise)
 
     def days(self, state: State, targets: Sequence[int]) -> Iterator[DayPrediction]:
         for target in targets:
             yield self._day(state, target)
 
     def _day(self, state: State, target: int) -> DayPrediction:
-        references, block = state.references, state.references.block
-        _, height, width = references.shape
-        indices = references.around(target, *self.options.support())
+        references, days = state.references, state.references.block.fine_days
+        moves = self._moves(state, target)
         coarse, coarse_std = references.coarse_of(target)
-        moves = [Move.between(references.coarse_of(block.fine_days[index])[0], coarse) for index in indices]
-        prior, prior_std = lift(coarse, block.scale), lift(coarse_std, block.scale)
-        mean, variance = torch.empty_like(prior), torch.empty_like(prior)
-        cells = height // block.scale
-        step = cells if prior.is_cuda else max(_PIXELS_AT_ONCE // (width * block.scale), 1)
-        for first in range(0, cells, step):
-            last = min(first + step, cells)
-            rows = slice(first * block.scale, last * block.scale)
-            mean[:, rows], variance[:, rows] = self._strip(state, target, indices, moves, prior[:, rows], first, last)
+        mean, std = (lift(values, references.block.scale) for values in (coarse, coarse_std))
+        for tile in state.tiles:
+            self._tile(state, tile, moves, mean[:, *tile.pixels], std[:, *tile.pixels])
+        before = self._any_clear(references, [item for item in moves.indices if days[item] < target])
+        after = self._any_clear(references, [item for item in moves.indices if days[item] > target])
+        return DayPrediction(target, mean, std, provenance(before, after, torch.isfinite(mean).any(dim=0)))
 
-        days = block.fine_days
-        before = self._any_clear(references, [item for item in indices if days[item] < target])
-        after = self._any_clear(references, [item for item in indices if days[item] > target])
-        known = torch.isfinite(mean)
-        per_band = {name: prior.new_tensor(getattr(state.parameters, name)).reshape(-1, 1, 1) for name in _PER_BAND}
-        spread = per_band["process"].square() * variance + (per_band["coarse_gain"] * torch.nan_to_num(prior_std)).square()
-        std = torch.where(known, per_band["std_scale"] * spread.sqrt(), torch.nan)
-        return DayPrediction(target, mean, std, provenance(before, after, known.any(dim=0)))
-
-    def _strip(
-        self, state: State, target: int, indices: Sequence[int], moves: Sequence[Move], prior: Tensor, first: int, last: int
-    ) -> tuple[Tensor, Tensor]:
-        """Mean and variance (B, rows, x) of the cell rows `first` to `last`."""
-        known, block = state.parameters, state.references.block
-        rows = slice(first * block.scale, last * block.scale)
-        widest = 1.0 + known.level
-        if not indices:
-            return prior, torch.full_like(prior, widest)
-        dark = torch.isnan(prior)
-        base = torch.where(dark, 0.0, prior)
-        gain = prior.new_tensor(known.coarse_gain).reshape(-1, 1, 1)
+    def _moves(self, state: State, target: int) -> Moves:
+        """The references of a target, and how the coarse changed since or until then."""
+        references, block = state.references, state.references.block
+        indices = references.around(target, *self.options.support())
         offsets = [block.fine_days[index] - target for index in indices]
-        residuals, changes, precision = [], [], []
-        for index, offset, move in zip(indices, offsets, moves, strict=True):
-            change = lift_rows(move.change, block.scale, first, last)
-            clear = state.references.clear[index, rows]
-            residual = torch.addcmul(block.fine[index, :, rows] - base, gain, change)
-            residuals.append(torch.where(clear, residual, 0.0))
-            changes.append(change)
-            precision.append(self._faded(state, index, offset, move, first, last))
-        smoothed = smooth(residuals, changes, precision, offsets, known)
-        # Without coarse the prior says nothing: what was observed must add up to one.
-        alone = torch.where(smoothed.share > 1e-3, smoothed.mean / smoothed.share.clamp(min=1e-3), torch.nan)
-        return torch.where(dark, alone, base + smoothed.mean), smoothed.variance.expand_as(prior)
+        now = references.coarse_of(target)[0]
+        change = now.new_empty((len(indices), *now.shape))
+        for place, index in enumerate(indices):
+            torch.sub(now, references.coarse_of(block.fine_days[index])[0], out=change[place])
+        lost = torch.isnan(change)
+        unknown = lost.any(dim=1).to(change.dtype) if bool(lost.any()) else None
+        change.nan_to_num_()
+        return Moves(
+            indices=indices,
+            offsets=offsets,
+            fade=[min((self.options.days + 1 - abs(offset)) / _FADE_DAYS, 1.0) ** 3 for offset in offsets],
+            change=change,
+            tell=torch.einsum("b,kbyx->kyx", state.tell * state.gain.flatten(), change),
+            unknown=unknown,
+        )
 
-    def _faded(self, state: State, index: int, offset: int, move: Move, first: int, last: int) -> Tensor:
-        """Precision of a reference as seen from a target."""
-        block = state.references.block
-        precision = state.precision[index, first * block.scale : last * block.scale]
-        left = (self.options.days + 1 - abs(offset)) / _FADE_DAYS
-        if left < 1:
-            precision = precision * left**3
-        if move.unknown is not None:
-            doubt = _UNKNOWN_CHANGE * lift_rows(move.unknown, block.scale, first, last)
-            precision = precision / (1.0 + precision * doubt)
-        return precision
+    def _tile(self, state: State, tile: Tile, moves: Moves, mean: Tensor, std: Tensor) -> None:
+        """Turn the lifted coarse (B, h, w) of the target and its std into the prediction, in place."""
+        dark = torch.isnan(mean)
+        base = torch.nan_to_num(mean)
+        places = [place for place, index in enumerate(moves.indices) if index in tile.images]
+        if places:
+            smoothed = self._smoothed(state, tile, moves, places, base)
+            variance = smoothed.variance
+            torch.add(base, smoothed.mean, out=mean)
+            if bool(dark.any()):
+                # Without coarse the prior says nothing: what was observed must add up to one.
+                alone = torch.where(smoothed.share > 1e-3, smoothed.mean / smoothed.share.clamp(min=1e-3), torch.nan)
+                mean.copy_(torch.where(dark, alone, mean))
+        else:
+            variance = torch.full_like(base[0], 1.0 + state.parameters.level)
+        spread = (torch.nan_to_num(std) * state.gain).square_().addcmul_(state.process.square(), variance)
+        torch.mul(spread.sqrt_(), state.std_scale, out=std)
+        # What is unknown has no std: 0 · NaN.
+        std.add_(mean, alpha=0)
+
+    def _smoothed(self, state: State, tile: Tile, moves: Moves, places: Sequence[int], base: Tensor) -> Smoothed:
+        """The residual of the target on a tile, where `base` (B, h, w) is the prior with 0 for NaN."""
+        known, block = state.parameters, state.references.block
+        slots = [tile.images.index(moves.indices[place]) for place in places]
+        used: slice | list[int] = slice(slots[0], slots[-1] + 1) if slots[-1] - slots[0] + 1 == len(slots) else slots
+        rows, cols = tile.rows, tile.cols
+        across = cols.weights.T
+        down = rows.weights @ moves.change[..., rows.cells, cols.cells][places]
+        followed = down * state.gain
+        tell = tile.tell[used] - torch.tensordot(state.tell, base, 1)
+        told = rows.weights @ moves.tell[:, rows.cells, cols.cells][places]
+        tell.flatten(0, 1).addmm_(told.flatten(0, 1), across)
+
+        precision = tile.precision[used]
+        fade = [moves.fade[place] for place in places]
+        if min(fade) < 1:
+            precision = precision * precision.new_tensor(fade)[:, None, None]
+        if moves.unknown is not None:
+            doubt = rows.weights @ moves.unknown[:, rows.cells, cols.cells][places] @ across
+            precision = precision / (1.0 + _UNKNOWN_CHANGE * precision * doubt)
+
+        follows_alone = known.gain_std > 0
+        values = base.new_empty((1 + follows_alone, *base.shape))
+        flat = values.flatten(1, 2)
+
+        def at(place: int) -> Tensor:
+            if follows_alone:
+                torch.mm(down[place].flatten(0, 1), across, out=flat[0])
+            torch.sub(block.fine[moves.indices[places[place]]][:, rows.fine, cols.fine], base, out=values[-1]).nan_to_num_()
+            flat[-1].addmm_(followed[place].flatten(0, 1), across)
+            return values
+
+        offsets = [moves.offsets[place] for place in places]
+        stiffness = (state.process / known.gain_std).square() if follows_alone else None
+        return smooth(tell, precision, at, offsets, known.tau, known.level, stiffness)
 
     @staticmethod
     def _any_clear(references: References, indices: Sequence[int]) -> Tensor:
-        if not indices:
-            return torch.zeros(references.shape[1:], dtype=torch.bool, device=references.clear.device)
-        return references.clear[indices].any(dim=0)
+        some = torch.zeros(references.shape[1:], dtype=torch.bool, device=references.clear.device)
+        for index in indices:
+            some |= references.clear[index]
+        return some
 
 
-@dataclass(frozen=True)
-class Move:
-    """The coarse change from a reference to a target.
-
-    Parameters
-    ----------
-    change : Tensor, (B, Y, X)
-        0 where it is unknown.
-    unknown : Tensor, (Y, X), or None
-        1 where a band is unknown; None when all are known.
-    """
-
-    change: Tensor
-    unknown: Tensor | None
-
-    @classmethod
-    def between(cls, then: Tensor, now: Tensor) -> Move:
-        change = now - then
-        lost = torch.isnan(change)
-        if not bool(lost.any()):
-            return cls(change, None)
-        return cls(torch.where(lost, 0.0, change), lost.any(dim=0).to(change.dtype))
+def _evenly(length: int, most: int) -> list[tuple[int, int]]:
+    """Cut a length into the fewest nearly equal parts of at most `most`, as (first, last)."""
+    parts = -(-length // most)
+    return list(pairwise(length * part // parts for part in range(parts + 1)))

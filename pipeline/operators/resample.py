@@ -6,6 +6,8 @@ block gives the same values as the whole image wherever it is cut on cell edges.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -66,21 +68,34 @@ def lift(coarse: Tensor, scale: int) -> Tensor:
     return value / weight.where(weight > 0.1 / scale**2, torch.nan)
 
 
-def lift_rows(coarse: Tensor, scale: int, first: int, last: int) -> Tensor:
-    """The fine rows of the cells `first` to `last` (not included) of `lift`, for finite cells.
+@dataclass(frozen=True)
+class Span:
+    """Some cells in a row and what their fine pixels are interpolated from, along one axis of `lift`.
 
     Parameters
     ----------
-    coarse : Tensor, (..., Y, X) float
-        Finite.
-
-    Returns
-    -------
-    Tensor, (..., (last − first)·scale, X·scale)
+    fine : slice
+        The fine pixels.
+    cells : slice
+        The cells that have a weight in them.
+    weights : Tensor, (fine pixels, cells)
+        Bilinear weights.
     """
-    start, stop = max(first - 1, 0), min(last + 1, coarse.shape[-2])
-    wide = _bilinear(coarse[..., start:stop, :], scale)
-    return wide[..., (first - start) * scale : (last - start) * scale, :]
+
+    fine: slice
+    cells: slice
+    weights: Tensor
+
+    @classmethod
+    def of(cls, first: int, last: int, cells: int, scale: int, like: Tensor) -> Span:
+        """The span of the cells `first` to `last` (not included) out of `cells`, with weights of the type and device of `like`."""
+        start, stop = max(first - 1, 0), min(last + 1, cells)
+        weights = _along_y(torch.eye(stop - start, dtype=like.dtype, device=like.device), scale)
+        return cls(
+            fine=slice(first * scale, last * scale),
+            cells=slice(start, stop),
+            weights=weights[(first - start) * scale : (last - start) * scale].contiguous(),
+        )
 
 
 def _bilinear(coarse: Tensor, scale: int) -> Tensor:

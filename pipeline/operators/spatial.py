@@ -18,10 +18,11 @@ def box_sum(values: Tensor, radius: int) -> Tensor:
 
     Returns
     -------
-    Tensor, (..., y, x) float64
-        Double, because running sums in single precision would depend on the position in the raster.
+    Tensor, (..., y, x)
+        Every pixel adds up its own neighbours in the same order, so no bit depends on the position in the raster,
+        as it would with running sums.
     """
-    return _box_along(_box_along(values.double(), radius, -1), radius, -2)
+    return _box_along(_box_along(values, radius, -1), radius, -2)
 
 
 def tent_mean(values: Tensor, weight: Tensor, radius: int) -> tuple[Tensor, Tensor]:
@@ -47,14 +48,16 @@ def tent_mean(values: Tensor, weight: Tensor, radius: int) -> tuple[Tensor, Tens
     weight = weight.to(values.dtype)
     full = float((2 * half + 1) ** 4)
     within = box_sum(box_sum(weight, half), half)
-    # One plane after the other: doubles of all bands at once would leave the cache.
-    planes = torch.where(weight > 0, values * weight, 0.0).reshape(-1, *values.shape[-2:])
-    total = torch.stack([box_sum(box_sum(plane, half), half) for plane in planes]).reshape(values.shape)
-    # Running sums of nothing leave rounding dust; half a pixel at the tip of the tent is 0.5.
+    # Half a pixel at the tip of the tent weighs 0.5; anything far below is an outlier that nothing should follow alone.
     known = within > 1e-6
-    mean = torch.where(known, total / within.where(known, 1.0), 0.0)
-    share = torch.where(known, within / full, 0.0)
-    return mean.to(values.dtype), share.to(values.dtype)
+    per_weight = torch.where(known, within.reciprocal(), 0.0)
+    mean = torch.empty_like(values)
+    # One plane after the other: all bands at once would leave the cache.
+    planes = zip(values.reshape(-1, *values.shape[-2:]), mean.view(-1, *values.shape[-2:]), strict=True)
+    for plane, out in planes:
+        total = box_sum(box_sum(torch.nan_to_num(plane * weight), half), half)
+        torch.mul(total, per_weight, out=out)
+    return mean, within.mul_(known).div_(full)
 
 
 def distance_to(mask: Tensor, reach: int) -> Tensor:
@@ -71,26 +74,41 @@ def distance_to(mask: Tensor, reach: int) -> Tensor:
     Tensor, (..., y, x) float32
         0 inside the mask.
     """
-    far = float(reach + 1)
-    along = torch.where(mask, 0.0, far)
+    far = reach + 1
+    # Squares of so few pixels fit in small integers, of which many are worked on at once.
+    kind = torch.uint8 if far**2 + reach**2 < 256 else torch.int32
+    along = (~mask).to(kind).mul_(far)
     for _ in range(reach):
-        along[..., 1:] = torch.minimum(along[..., 1:], along[..., :-1] + 1)
-        along[..., :-1] = torch.minimum(along[..., :-1], along[..., 1:] + 1)
-    squared = along.square()
+        farther = along + 1
+        _lower(along[..., 1:], farther[..., :-1])
+        _lower(along[..., :-1], farther[..., 1:])
+    squared = along.square_()
     nearest = squared.clone()
     for step in range(1, reach + 1):
-        nearest[..., step:, :] = torch.minimum(nearest[..., step:, :], squared[..., :-step, :] + step**2)
-        nearest[..., :-step, :] = torch.minimum(nearest[..., :-step, :], squared[..., step:, :] + step**2)
-    return nearest.sqrt().clamp(max=far)
+        farther = squared + step**2
+        _lower(nearest[..., step:, :], farther[..., :-step, :])
+        _lower(nearest[..., :-step, :], farther[..., step:, :])
+    return nearest.float().sqrt_().clamp_(max=far)
+
+
+def _lower(values: Tensor, bound: Tensor) -> None:
+    torch.minimum(values, bound, out=values)
 
 
 def _box_along(values: Tensor, radius: int, axis: int) -> Tensor:
-    """Sums of ``2 radius + 1`` neighbours along one axis, as differences of a running sum."""
-    length = values.shape[axis]
+    """Sums of ``2 radius + 1`` neighbours along one axis, put together from sums of 1, 2, 4, … neighbours."""
+    width, length = 2 * radius + 1, values.shape[axis]
     shape = list(values.shape)
-    shape[axis] = length + 2 * radius + 1
-    running = values.new_empty(shape)
-    running.narrow(axis, 0, radius + 1).zero_()
-    torch.cumsum(values, axis, out=running.narrow(axis, radius + 1, length))
-    running.narrow(axis, radius + 1 + length, radius).copy_(running.narrow(axis, radius + length, 1))
-    return running.narrow(axis, 2 * radius + 1, length) - running.narrow(axis, 0, length)
+    shape[axis] = length + 2 * radius
+    power = values.new_zeros(shape)
+    power.narrow(axis, radius, length).copy_(values)
+    total = values.new_zeros(values.shape)
+    start, size = 0, 1
+    while True:
+        if width & size:
+            total += power.narrow(axis, start, length)
+            start += size
+        if start == width:
+            return total
+        power = power.narrow(axis, 0, power.shape[axis] - size) + power.narrow(axis, size, power.shape[axis] - size)
+        size *= 2

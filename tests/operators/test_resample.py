@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.operators.resample import area_mean, lift, lift_rows
+from pipeline.operators.resample import Span, area_mean, lift
 
 
 def test_area_mean_averages_the_finite_pixels_and_says_their_share():
@@ -60,7 +60,10 @@ def test_lift_renormalises_over_the_finite_cells():
     assert torch.isnan(lift(torch.full((2, 2), torch.nan), 4)).all()
 
 
-def test_lift_rows_are_the_rows_of_lift():
+def test_spans_give_the_parts_of_lift():
     coarse = torch.rand(3, 9, 5)
+    whole = lift(coarse, 4)
     for first, last in ((0, 2), (3, 6), (7, 9), (0, 9)):
-        torch.testing.assert_close(lift_rows(coarse, 4, first, last), lift(coarse, 4)[..., first * 4 : last * 4, :], rtol=0, atol=2e-7)
+        rows, cols = Span.of(first, last, 9, 4, coarse), Span.of(1, 4, 5, 4, coarse)
+        part = rows.weights @ coarse[:, rows.cells, cols.cells] @ cols.weights.T
+        torch.testing.assert_close(part, whole[:, rows.fine, cols.fine], rtol=0, atol=2e-7)

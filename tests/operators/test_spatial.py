@@ -12,8 +12,8 @@ from pipeline.operators.spatial import box_sum, distance_to, tent_mean
 def test_box_sum_equals_the_plain_sum():
     values = torch.rand(7, 9)
     sums = box_sum(values, 2)
-    assert torch.isclose(sums[3, 4], values[1:6, 2:7].sum().double())
-    assert torch.isclose(sums[0, 0], values[:3, :3].sum().double())
+    assert torch.isclose(sums[3, 4], values[1:6, 2:7].sum())
+    assert torch.isclose(sums[0, 0], values[:3, :3].sum())
 
 
 def test_tent_mean_of_a_constant_is_the_constant_and_ends_at_its_reach():
