@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import torch
@@ -37,6 +37,46 @@ class Reading:
     products: Tensor
 
 
+@dataclass(frozen=True)
+class Chain:
+    """The prior precision of the process at the observations and the target.
+
+    Parameters
+    ----------
+    diagonal : tuple of float, (K,)
+        At the observations.
+    target : float
+        At the target.
+    link : tuple of float, (K,)
+        Minus the element between each observation and its neighbour towards the target.
+    arms : tuple of tuples of (int, int or None)
+        The observations before and those after the target, each from the end to the target, with their neighbours on that
+        way; None = the target.
+    """
+
+    diagonal: tuple[float, ...]
+    target: float
+    link: tuple[float, ...]
+    arms: tuple[tuple[tuple[int, int | None], ...], ...]
+
+
+@lru_cache(maxsize=1024)
+def _chain(offsets: tuple[int, ...], tau: float) -> Chain:
+    count, split = len(offsets), sum(offset < 0 for offset in offsets)
+    decay = [math.exp(-(late - early) / tau) for early, late in pairwise([*offsets[:split], 0, *offsets[split:]])]
+    diagonal = [1.0] * (count + 1)
+    for place, a in enumerate(decay):
+        diagonal[place] += a * a / (1 - a * a)
+        diagonal[place + 1] += a * a / (1 - a * a)
+    arms = (range(split), range(count - 1, split - 1, -1))
+    return Chain(
+        diagonal=(*diagonal[:split], *diagonal[split + 1 :]),
+        target=diagonal[split],
+        link=tuple(a / (1 - a * a) for a in decay),
+        arms=tuple(tuple(zip(arm, [*arm[1:], None], strict=True)) if arm else () for arm in arms),
+    )
+
+
 class Bridge:
     """The posterior of level + process at a target day, given the precision of the observations around it.
 
@@ -53,26 +93,18 @@ class Bridge:
     """
 
     def __init__(self, precision: Tensor, offsets: Sequence[int], tau: float, level: float | Tensor) -> None:
-        count, split = len(offsets), sum(offset < 0 for offset in offsets)
-        nodes = [*offsets[:split], 0, *offsets[split:]]
-        decay = [math.exp(-(late - early) / tau) for early, late in pairwise(nodes)]
-        diagonal = [1.0] * (count + 1)
-        for place, a in enumerate(decay):
-            diagonal[place] += a * a / (1 - a * a)
-            diagonal[place + 1] += a * a / (1 - a * a)
-        # Of the links between neighbours, each observation has one towards the target.
-        link = [a / (1 - a * a) for a in decay]
-        self._arms = (range(split), range(count - 1, split - 1, -1))
+        chain = _chain(tuple(offsets), tau)
+        self._arms = chain.arms
         self._precision = precision
-        self._inverse = precision + self._per_observation([*diagonal[:split], *diagonal[split + 1 :]])
+        self._inverse = precision + self._per_observation(chain.diagonal)
         pivots = self._inverse.unbind()
-        target = torch.full_like(precision[0], diagonal[split])
+        target = torch.full_like(precision[0], chain.target)
         for arm in self._arms:
-            for outer, inner in _steps(arm):
+            for outer, inner in arm:
                 pivots[outer].reciprocal_()
-                (target if inner is None else pivots[inner]).sub_(pivots[outer], alpha=link[outer] ** 2)
+                (target if inner is None else pivots[inner]).sub_(pivots[outer], alpha=chain.link[outer] ** 2)
         self._target_variance = target.reciprocal_()
-        self._coupling = self._inverse * self._per_observation(link)
+        self._coupling = self._inverse * self._per_observation(chain.link)
 
         self._ones, self._seen = self._reduced(precision)
         self._level_variance = (self._ones.sum(dim=0) + 1.0 / level).reciprocal_()
@@ -99,7 +131,7 @@ class Bridge:
         posterior = self._coupling.square()
         diagonal, inverse = posterior.unbind(), self._inverse.unbind()
         for arm in self._arms:
-            for outer, inner in reversed(_steps(arm)):
+            for outer, inner in reversed(arm):
                 nearer = self._target_variance if inner is None else diagonal[inner]
                 torch.addcmul(inverse[outer], diagonal[outer], nearer, out=diagonal[outer])
         known = torch.addcmul(self._precision, self._precision, posterior.mul_(self._precision), value=-1)
@@ -118,7 +150,7 @@ class Bridge:
         totals: list[Tensor] = []
         for arm in self._arms:
             carried: Tensor | None = None
-            for outer, inner in _steps(arm):
+            for outer, inner in arm:
                 value = values(outer)
                 if not totals:
                     totals = [torch.zeros_like(value) for _ in range(3)]
@@ -142,19 +174,14 @@ class Bridge:
         rows, coupling = solved.unbind(), self._coupling.unbind()
         target = torch.zeros_like(right[0])
         for arm in self._arms:
-            for outer, inner in _steps(arm):
+            for outer, inner in arm:
                 (target if inner is None else rows[inner]).addcmul_(rows[outer], coupling[outer])
         target.mul_(self._target_variance)
         solved.mul_(self._inverse)
         for arm in self._arms:
-            for outer, inner in reversed(_steps(arm)):
+            for outer, inner in reversed(arm):
                 rows[outer].addcmul_(target if inner is None else rows[inner], coupling[outer])
         return torch.addcmul(right, self._precision, solved, value=-1, out=solved), target
 
     def _per_observation(self, values: Sequence[float]) -> Tensor:
         return self._precision.new_tensor(values).reshape(-1, *[1] * (self._precision.dim() - 1))
-
-
-def _steps(arm: range) -> list[tuple[int, int | None]]:
-    """The observations of an arm from its end to the target, each with its neighbour on that way; None = the target."""
-    return [(place, arm[step + 1] if step + 1 < len(arm) else None) for step, place in enumerate(arm)]
