@@ -1,41 +1,101 @@
-"""How hard is the sandbox? The same figures from simulated and from real scenes, as Markdown.
+"""How hard is the sandbox? The same figures from simulated and from real scenes, as Markdown or JSON.
 
-Usage: python benchmarks/realism.py [folder with the real sets, default $LANDFUSE_SHARED/data or ../shared/data]
+Usage: python benchmarks/realism.py [folder with the real sets, default $LANDFUSE_SHARED/data or ../shared/data] [--json]
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import json
+import math
 import os
-import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.warp import Resampling, reproject
+from control_errors import CONTROLS, GapError, Series, block_correlation, errors_by_gap
+from realism_series import NDVI, REAL, RED_NIR, Image, Simulated, ThreeDates, ifsdaf, ndvi
+from scipy.interpolate import interp1d
 
-from pipeline.grid import Grid
-from pipeline.sandbox import SandboxSpec, World, write_sandbox
+from pipeline.grid import Grid, Window, day_from_number
+from pipeline.sandbox import World
 from pipeline.vocabulary import BANDS
 
-Image = npt.NDArray[np.float32]
+SEEDS = (1, 2)
+FIRST, LAST = date(2022, 5, 1), date(2022, 9, 30)
+"""The snow-free season, as that of the real sets."""
+SIZE = 128
+
+LAGS = (60, 120, 240, 480, 960)
+"""Distances of the variograms [m]."""
+
+_CLEAR_ENOUGH = 0.95
+"""Share of an image that must be clear for its variogram."""
+
+TITLES = {"red": "red", "nir08": "near infrared", "ndvi": "NDVI"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of figures: the same for reading and for programs."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def markdown(self) -> str:
+        lines = [self.header, ("---",) * len(self.header), *self.rows]
+        return f"## {self.title}\n\n" + "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines) + "\n"
+
+    def records(self) -> list[dict[str, Any]]:
+        return [{name: _finite(value) for name, value in zip(self.header, line, strict=True)} for line in self.rows]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 @dataclass(frozen=True)
 class Change:
-    """Two clear images of one place."""
+    """Two clear images of one place, red and near infrared."""
 
     name: str
     days: int
     before: Image
     after: Image
     scale: int
+    resolution: float
+
+
+def real_changes(data: Path, place: ThreeDates) -> Iterator[Change]:
+    """The pairs of neighbouring dates of a real set."""
+    for first, second in itertools.pairwise(place.days):
+        before, after = place.image(data, first), place.image(data, second)
+        yield Change(f"{place.name} {first}", (second - first).days, before, after, place.scale, place.resolution)
+
+
+def simulated_changes() -> Iterator[Change]:
+    """Pairs of true images of three worlds."""
+    grid = Grid.from_bounds("EPSG:32633", (500_000, 5_100_000, 512_000, 5_112_000))
+    bands = [BANDS.index(band) for band in RED_NIR]
+    for seed in (1, 2, 3):
+        world = World(seed, grid, date(2022, 4, 1), date(2022, 9, 30))
+        for first, gap in ((date(2022, 5, 10), 9), (date(2022, 6, 20), 16), (date(2022, 7, 10), 32)):
+            before, after = (world.truth(day)[bands] for day in (first, first + timedelta(days=gap)))
+            yield Change(f"sandbox {seed}, {first:%m-%d}", gap, before, after, grid.scale, grid.resolution)
 
 
 def cell_mean(image: Image, scale: int) -> Image:
@@ -49,110 +109,17 @@ def rmse(error: Image) -> float:
     return float(np.sqrt(np.mean(error**2)))
 
 
-def figures(change: Change, band: int) -> list[float]:
+def change_table(changes: Iterable[Change], band: int) -> Table:
     """Error of copying, error left by a perfect coarse change, spread, texture at one pixel, share of variance below the coarse cell."""
-    before, after, scale = change.before[band], change.after[band], change.scale
-    difference = after - before
-    coarse = np.kron(cell_mean(difference, scale), np.ones((scale, scale), dtype=np.float32))
-    left = difference[: coarse.shape[0], : coarse.shape[1]] - coarse
-    texture = rmse(np.diff(before, axis=1)) / float(before.std())
-    below = 1 - float(cell_mean(before, scale).var() / before.var())
-    return [rmse(difference), rmse(left), float(before.std()), texture, below]
-
-
-def real_changes(folder: Path) -> Iterator[tuple[Change, tuple[int, int]]]:
-    """Pairs of real images, and where red and near infrared are."""
-
-    def read(name: str) -> Image:
-        with rasterio.open(folder / name) as source:
-            return np.asarray(source.read(), dtype=np.float32) / 1e4
-
-    for place, template, days, scale, bands in (
-        ("CIA, 50 m", "cia-3date-50m/landsat7_{}.tif", ("20011008", "20011017", "20011102"), 5, (2, 3)),
-        ("BOREAS, 30 m", "boreas-estarfm-30m/landsat7_{}.tif", ("20010524", "20010711", "20010812"), 8, (1, 2)),
-    ):
-        for first, second in itertools.pairwise(days):
-            gap = (datetime.strptime(second, "%Y%m%d") - datetime.strptime(first, "%Y%m%d")).days
-            yield Change(f"{place} {first}", gap, read(template.format(first)), read(template.format(second)), scale), bands
-
-
-def simulated_changes() -> Iterator[Change]:
-    """Pairs of true images of three worlds."""
-    grid = Grid.from_bounds("EPSG:32633", (500_000, 5_100_000, 512_000, 5_112_000))
-    for seed in (1, 2, 3):
-        world = World(seed, grid, date(2022, 4, 1), date(2022, 9, 30))
-        for first, gap in ((date(2022, 5, 10), 9), (date(2022, 6, 20), 16), (date(2022, 7, 10), 32)):
-            yield Change(f"sandbox {seed}, {first:%m-%d}", gap, world.truth(first), world.truth(first + timedelta(days=gap)), 8)
-
-
-def clear_share_and_gaps(clear: npt.NDArray[np.bool_], days: npt.NDArray[np.int64]) -> tuple[float, float, float]:
-    """Share of clear looks, and median and 90th percentile of the days between clear looks of a pixel; clear is (time, pixel)."""
-    gaps = [np.diff(days[column]) for column in clear.T if column.sum() > 1]
-    lengths = np.concatenate(gaps)
-    return float(clear.mean()), float(np.median(lengths)), float(np.percentile(lengths, 90))
-
-
-def line_series(folder: Path) -> tuple[float, float, float]:
-    """Clear looks of one line of pixels at Harvard Forest in the years of two satellites."""
-    with np.load(folder / "landsat-line-series" / "p013r030_r50_n423_b8.npz", allow_pickle=False) as record:
-        days, mask = record["dates"].astype(np.int64), record["Y"][7]
-    season = np.array([date.fromordinal(int(day)).year in range(1999, 2011) for day in days])
-    return clear_share_and_gaps((mask[season] <= 1)[:, ::10], days[season])
-
-
-def sandbox_looks(folder: Path, spec: SandboxSpec) -> tuple[tuple[float, float, float], float, float]:
-    """Clear looks at every tenth pixel; correlation and error of MCD43A4 against the mean truth of its cells (near infrared)."""
-    by_day: dict[int, npt.NDArray[np.bool_]] = {}
-    for path in sorted((folder / "landsat-c2-l2").glob("*/*_QA_PIXEL.TIF")):
-        day = datetime.strptime(path.name.split("_")[3], "%Y%m%d").toordinal()
-        qa = np.ones(spec.grid.shape, dtype=np.uint16)
-        with rasterio.open(path) as source:
-            reproject(
-                source.read(1),
-                qa,
-                src_crs=source.crs,
-                src_transform=source.transform,
-                dst_crs=spec.grid.crs,
-                dst_transform=rasterio.Affine(*spec.grid.transform),
-                resampling=Resampling.nearest,
-                init_dest_nodata=False,
-            )
-        clear = (qa[::10, ::10] & 0b11111) == 0
-        by_day[day] = by_day.get(day, np.zeros_like(clear)) | clear
-    days = np.array(sorted(by_day))
-    looks = clear_share_and_gaps(np.stack([by_day[day].ravel() for day in days]), days)
-
-    pairs = []
-    for path in sorted((folder / "modis-43A4-061").glob("*/*_Nadir_Reflectance_Band2.tif"))[::6]:
-        truth = spec.world.truth(datetime.strptime(path.name.split(".")[1], "A%Y%j").date())[BANDS.index("nir08")]
-        with rasterio.open(path) as source:
-            values = source.read(1)
-            mean = np.full(values.shape, np.nan, dtype=np.float32)
-            reproject(
-                truth,
-                mean,
-                src_crs=spec.grid.crs,
-                src_transform=rasterio.Affine(*spec.grid.transform),
-                dst_crs=source.crs,
-                dst_transform=source.transform,
-                resampling=Resampling.average,
-                dst_nodata=np.nan,
-            )
-        valid = np.isfinite(mean) & (values != 32767)
-        pairs.append(np.stack([values[valid] * 1e-4, mean[valid]]))
-    both = np.concatenate(pairs, axis=1)
-    return looks, float(np.corrcoef(both)[0, 1]), rmse(both[0] - both[1])
-
-
-def row(*cells: object) -> str:
-    return "| " + " | ".join(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |"
-
-
-def main() -> None:
-    """Print the tables."""
-    warnings.filterwarnings("ignore")
-    shared = Path(os.environ.get("LANDFUSE_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else shared / "data"
+    rows = []
+    for change in changes:
+        before, after, scale = change.before[band], change.after[band], change.scale
+        difference = after - before
+        coarse = np.kron(cell_mean(difference, scale), np.ones((scale, scale), dtype=np.float32))
+        left = difference[: coarse.shape[0], : coarse.shape[1]] - coarse
+        texture = rmse(np.diff(before, axis=1)) / float(before.std())
+        below = 1 - float(cell_mean(before, scale).var() / before.var())
+        rows.append((change.name, change.days, rmse(difference), rmse(left), float(before.std()), texture, below))
     header = (
         "images",
         "days apart",
@@ -162,25 +129,123 @@ def main() -> None:
         "texture / spread",
         "variance below the cell",
     )
-    for title, index in (("Red", 0), ("Near infrared", 1)):
-        print(f"\n## {title}\n\n{row(*header)}\n{row(*['---'] * len(header))}")
-        if folder.is_dir():
-            for change, bands in real_changes(folder):
-                print(row(change.name, change.days, *figures(change, bands[index])))
-        for change in simulated_changes():
-            print(row(change.name, change.days, *figures(change, (2, 3)[index])))
+    return Table(f"Change of {TITLES[RED_NIR[band]]}", header, tuple(rows))
 
-    print(f"\n## Clear looks\n\n{row('record', 'clear share', 'median gap [days]', '90 % of gaps [days]')}\n{row(*['---'] * 4)}")
-    if folder.is_dir():
-        print(row("Harvard Forest 1999–2010, Landsat 5 + 7", *line_series(folder)))
-    grid = Grid.from_bounds("EPSG:32633", (500_000, 5_100_000, 507_000, 5_107_000))
-    spec = SandboxSpec(grid, date(2022, 4, 1), date(2022, 7, 31))
+
+def variogram(image: Image, resolution: float) -> tuple[float, ...]:
+    """Semivariance at `LAGS` over the variance of an image (y, x); NaN in it is not known."""
+    steps = sorted({1, *(int(lag // resolution) + more for lag in LAGS for more in (0, 1))} - {0})
+    values = []
+    for step in steps:
+        squares = [np.square(image[step:] - image[:-step]), np.square(image[:, step:] - image[:, :-step])]
+        values.append(np.nanmean(np.concatenate([part.ravel() for part in squares])) / 2)
+    between = interp1d(np.array(steps) * resolution, np.array(values) / np.nanvar(image))
+    return tuple(float(value) for value in between(LAGS))
+
+
+def variogram_table(changes: Iterable[Change], year: Series | None) -> Table:
+    """Semivariance by distance: how much of the variance lies in how fine detail."""
+    rows: list[tuple[Any, ...]] = []
+    for change in changes:
+        views = zip((*RED_NIR, *NDVI), (*change.before, *ndvi(change.before)), strict=True)
+        rows += [(TITLES[band], change.name, *variogram(image, change.resolution)) for band, image in views]
+    if year is not None:
+        for number, (image,) in zip(year.block.fine_days, year.block.fine.numpy(), strict=True):
+            if np.isfinite(image).mean() > _CLEAR_ENOUGH:
+                rows.append((TITLES["ndvi"], f"{year.name[:6]} {day_from_number(number)}", *variogram(image, year.block.resolution)))
+    _by_band(rows)
+    return Table("Variogram: semivariance / variance", ("band", "image", *(f"{lag} m" for lag in LAGS)), tuple(rows))
+
+
+def clear_share_and_gaps(clear: npt.NDArray[np.bool_], days: npt.NDArray[np.int64]) -> tuple[float, float, float]:
+    """Share of clear looks, and median and 90th percentile of the days between clear looks of a pixel; clear is (time, pixel)."""
+    gaps = [np.diff(days[column]) for column in clear.T if column.sum() > 1]
+    lengths = np.concatenate(gaps)
+    return float(clear.mean()), float(np.median(lengths)), float(np.percentile(lengths, 90))
+
+
+def look_table(folder: Path, simulated: Sequence[Simulated]) -> Table:
+    """Clear looks of a line of pixels at Harvard Forest in the years of two satellites, and of the sandbox."""
+    rows: list[tuple[Any, ...]] = []
+    line = folder / "landsat-line-series" / "p013r030_r50_n423_b8.npz"
+    if line.is_file():
+        with np.load(line, allow_pickle=False) as record:
+            days, mask = record["dates"].astype(np.int64), record["Y"][7]
+        season = np.array([date.fromordinal(int(day)).year in range(1999, 2011) for day in days])
+        rows.append(("Harvard Forest 1999–2010, Landsat 5 + 7", *clear_share_and_gaps((mask[season] <= 1)[:, ::10], days[season])))
+    for world in simulated:
+        clear = world.clear[:, ::5, ::5].reshape(len(world.looks), -1)
+        name = f"sandbox {world.spec.seed}, cloudiness {world.spec.cloudiness}, Landsat 8 + 9"
+        rows.append((name, *clear_share_and_gaps(clear, np.array(world.looks))))
+    return Table("Clear looks", ("record", "clear share", "median gap [days]", "90 % of gaps [days]"), tuple(rows))
+
+
+def correlation_table(series: Iterable[Series]) -> Table:
+    """Correlation in space between the coarse series and the fine images averaged to its cells."""
+    rows: list[tuple[Any, ...]] = [(TITLES[band], one.name, value) for one in series for band, value in block_correlation(one).items()]
+    _by_band(rows)
+    return Table("Fine–coarse block correlation, mean over the images", ("band", "set", "correlation"), tuple(rows))
+
+
+def _by_band(rows: list[tuple[Any, ...]]) -> None:
+    """Sort rows by their first cell, in the order of `TITLES`."""
+    order = list(TITLES.values())
+    rows.sort(key=lambda line: order.index(line[0]))
+
+
+def control_tables(errors: Sequence[GapError]) -> Iterator[Table]:
+    """Errors of the controls by band, gap and set; the last column says what the coarse change adds to interpolation."""
+    header = "days to the nearest", "set", "against", "images", "pixels", "spread", *CONTROLS, "delta2 / linear"
+    for band, title in TITLES.items():
+        rows = [
+            (
+                f"{error.gap[0]}–{error.gap[1]}",
+                error.series,
+                error.against,
+                error.days,
+                error.pixels,
+                error.spread,
+                *(error.rmse[name] for name in CONTROLS),
+                error.rmse["delta2"] / error.rmse["linear"],
+            )
+            for error in sorted(errors, key=lambda error: error.gap)
+            if error.band == band
+        ]
+        yield Table(f"RMSE of the controls by gap, {title}", header, tuple(rows))
+
+
+def tables(data: Path) -> Iterator[Table]:
+    """All tables; the real sets are left out where they are not."""
+    real = [place for place in REAL if (data / place.folder).is_dir()]
+    changes = [change for place in real for change in real_changes(data, place)] + list(simulated_changes())
+    for band in range(len(RED_NIR)):
+        yield change_table(changes, band)
+    series = [one for place in real for one in place.series(data)]
+    year = ifsdaf(data / "ifsdaf-ndvi-2015", Window(136, 144, 288, 288)) if (data / "ifsdaf-ndvi-2015").is_dir() else None
+    if year is not None:
+        series.append(year)
+    yield variogram_table(changes, year)
     with tempfile.TemporaryDirectory() as scratch:
-        write_sandbox(Path(scratch) / "sandbox", spec)
-        looks, correlation, error = sandbox_looks(Path(scratch) / "sandbox", spec)
-    print(row("sandbox, cloudiness 0.5", *looks))
-    print(f"\nMCD43A4 of the sandbox against the mean truth of its cells, near infrared: correlation {correlation:.2f}, RMSE {error:.3f}.")
-    print("(Real: 0.74–0.87 between MODIS composites and block means of Landsat NDVI, 0.81–0.85 for single days of MODIS in red.)")
+        simulated = [Simulated(Path(scratch) / str(seed), seed, FIRST, LAST, SIZE) for seed in SEEDS]
+    yield look_table(data, simulated)
+    series += [one for world in simulated for one in world.series()]
+    yield correlation_table(series)
+    yield from control_tables([error for one in series for error in errors_by_gap(one)])
+
+
+def main() -> None:
+    """Print the tables."""
+    warnings.filterwarnings("ignore")
+    shared = Path(os.environ.get("LANDFUSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", nargs="?", type=Path, default=shared / "data", help="folder with the real sets")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    if options.json:
+        print(json.dumps({table.title: table.records() for table in tables(options.data)}, indent=2, ensure_ascii=False))
+        return
+    for table in tables(options.data):
+        print(table.markdown(), flush=True)
 
 
 if __name__ == "__main__":
