@@ -261,13 +261,15 @@ class Residual:
         process, gain, std_scale = (fine.new_tensor(getattr(known, name)).reshape(-1, 1, 1) for name in _PER_BAND)
         weights = tell_weights(process).flatten()
         for index, image in enumerate(fine):
+            holders = [tile for tile in tiles if index in tile.images]
+            if not holders:
+                continue
             precision = self.precision(clear[index], known.noise, block.resolution)
             tell = (weights @ image.flatten(1)).nan_to_num_().view(height, width)
-            for tile in tiles:
-                if index in tile.images:
-                    slot = tile.images.index(index)
-                    tile.precision[slot] = precision[tile.pixels]
-                    tile.tell[slot] = tell[tile.pixels]
+            for tile in holders:
+                slot = tile.images.index(index)
+                tile.precision[slot] = precision[tile.pixels]
+                tile.tell[slot] = tell[tile.pixels]
         return State(references, known, process, gain, std_scale, weights, tuple(tiles))
 
     def precision(self, clear: Tensor, noise: float, resolution: float) -> Tensor:

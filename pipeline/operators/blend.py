@@ -57,8 +57,9 @@ def blend(
     usable = seen & known & torch.isfinite(expected)
     # One weight for all bands keeps the spectrum of the correction whole.
     common = usable.all(dim=0)
-    difference = torch.where(common, observed - mean, 0.0)
-    strange = torch.where(common, difference / expected, 0.0).abs().amax(dim=0) / _OUTLIER
+    difference = observed - mean
+    # What is NaN here has no weight.
+    strange = torch.nan_to_num(difference / expected).abs_().amax(dim=0) / _OUTLIER
     weight = common / (1.0 + strange.square().square())
 
     moved = torch.zeros_like(mean)

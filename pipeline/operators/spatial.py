@@ -100,15 +100,17 @@ def _box_along(values: Tensor, radius: int, axis: int) -> Tensor:
     width, length = 2 * radius + 1, values.shape[axis]
     shape = list(values.shape)
     shape[axis] = length + 2 * radius
-    power = values.new_zeros(shape)
+    power = values.new_empty(shape)
+    power.narrow(axis, 0, radius).zero_()
     power.narrow(axis, radius, length).copy_(values)
-    total = values.new_zeros(values.shape)
-    start, size = 0, 1
-    while True:
+    power.narrow(axis, radius + length, radius).zero_()
+    total = power.narrow(axis, 0, length).clone()
+    start = size = 1
+    while start < width:
+        span = power.shape[axis] - size
+        power = power.narrow(axis, 0, span) + power.narrow(axis, size, span)
+        size *= 2
         if width & size:
             total += power.narrow(axis, start, length)
             start += size
-        if start == width:
-            return total
-        power = power.narrow(axis, 0, power.shape[axis] - size) + power.narrow(axis, size, power.shape[axis] - size)
-        size *= 2
+    return total
