@@ -47,8 +47,9 @@ local: dict[str, Any] = {"cache_policy": NO_CACHE}
 
 @task(name="plan", **network)
 def plan(area: str, first: str | None, last: str | None, as_of: str | None) -> dict[str, str | None]:
-    """Plan a run: the id of the ``run``, or None and the ``outcome`` when nothing is stale."""
+    """Finish what an interrupted run left, and plan a run: the id of the ``run``, or None and the ``outcome`` when nothing is stale."""
     loaded = load_area(area)
+    steps.finish(loaded, progress=_progress())
     made = steps.plan(loaded, _day(first), _day(last), _day(as_of), progress=_progress())
     if made.to_make:
         return {"run": steps.start_run(loaded, made), "outcome": None}

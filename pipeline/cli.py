@@ -117,6 +117,7 @@ def run(
     area = load_area(area_file)
     first, last = _days(days)
     with _progress() as progress:
+        steps.finish(area, progress)
         made = steps.plan(area, first, last, _day(as_of) if as_of else None, progress)
         report = _make(area, area_file, made, no_prefect, progress)
     if as_json:
@@ -223,6 +224,7 @@ def demo(
     with _progress() as progress:
         area_file = demonstration.prepare(folder, size, days, seed, workers, progress)
         area = load_area(area_file)
+        steps.finish(area, progress)
         made = steps.plan(area, progress=progress)
         report = _make(area, area_file, made, no_prefect, progress)
         score = demonstration.score(area, progress)

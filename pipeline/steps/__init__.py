@@ -7,6 +7,7 @@ read afterwards. Besides `cli`, this is the only room that sees the whole area f
 
 from pipeline.config import Area
 from pipeline.steps.describe import describe
+from pipeline.steps.finish import finish
 from pipeline.steps.ingest import ingest
 from pipeline.steps.make import make
 from pipeline.steps.plan import Plan, plan, start_run
@@ -19,6 +20,7 @@ __all__ = [
     "Progress",
     "Report",
     "describe",
+    "finish",
     "hold",
     "ingest",
     "load_report",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline import __version__
 from pipeline.config import Area
 from pipeline.steps.plan import load_plan
-from pipeline.steps.report import Report, day_outcomes, load_report
+from pipeline.steps.report import Report, day_outcomes, load_report, published_days
 from pipeline.steps.runs import Progress, run_folder, save, silent
 from pipeline.store.check import Check
 from pipeline.vocabulary import Maturity, Outcome
@@ -29,7 +29,8 @@ def describe(area: Area, run_id: str, progress: Progress = silent) -> str:
     """
     from pipeline.products.contact_sheet import contact_sheet_png
 
-    made = [day for day, outcome, _ in day_outcomes(area, run_id) if outcome in (Outcome.PUBLISHED, Outcome.DEGRADED)]
+    visible = set(published_days(area))
+    made = [day for day, outcome, _ in day_outcomes(area, run_id) if outcome in (Outcome.PUBLISHED, Outcome.DEGRADED) and day in visible]
     pictures = _draw(area, made, progress) if area.runtime.quicklooks else []
     report = load_report(area, run_id)
     save(area, run_id, "report", report.to_dict())
