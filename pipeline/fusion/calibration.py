@@ -221,9 +221,7 @@ def _believed(gain: Tensor, share: Tensor) -> Tensor:
 def _follow(known: Parameters, cases: Sequence[Case]) -> Parameters:
     """The share of the coarse change that pixels follow, band by band."""
     start, *others = _scores([known, *(replace(known, coarse_gain=(gain,) * len(known.process)) for gain in _COARSE_GAINS)], cases)
-    gains = torch.stack(
-        [_gain(start, other) - _GAIN_PRIOR * (gain - 1) ** 2 for gain, other in zip(_COARSE_GAINS, others, strict=True)]
-    )
+    gains = torch.stack([_gain(start, other) - _GAIN_PRIOR * (gain - 1) ** 2 for gain, other in zip(_COARSE_GAINS, others, strict=True)])
     best = (gains @ start.share).argmax(dim=0)
     chosen = []
     for band, (choice, old) in enumerate(zip(best.tolist(), known.coarse_gain, strict=True)):

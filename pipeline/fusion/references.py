@@ -58,9 +58,7 @@ class References:
 
     def around(self, target: int, before: int, after: int) -> list[int]:
         """Indices of the fine images from `before` days before to `after` days after a target, without its own, in order of time."""
-        return [
-            index for index, day in enumerate(self.block.fine_days) if target - before <= day <= target + after and day != target
-        ]
+        return [index for index, day in enumerate(self.block.fine_days) if target - before <= day <= target + after and day != target]
 
     def coarse_of(self, day: int) -> tuple[Tensor, Tensor]:
         """Coarse mean and std (B, Y, X) of a day; NaN when the series does not hold it."""

@@ -33,9 +33,7 @@ _BUILT_IN = (
     MethodSpec("linear", "linear in time between clear observations", "control", f"{_CONTROLS}:Linear", ControlOptions, _FINE, True),
     MethodSpec("harmonic", "annual harmonics, shrunk to the mean", "control", f"{_CONTROLS}:Harmonic", HarmonicOptions, _FINE, True),
     MethodSpec("coarse", "the lifted restored coarse", "control", f"{_CONTROLS}:Coarse", ControlOptions, _COARSE, True),
-    MethodSpec(
-        "delta", "nearest clear observation + lifted coarse change", "control", f"{_CONTROLS}:Delta", ControlOptions, control=True
-    ),
+    MethodSpec("delta", "nearest clear observation + lifted coarse change", "control", f"{_CONTROLS}:Delta", ControlOptions, control=True),
     MethodSpec(
         "delta2", "delta from both sides, weighted linearly in time", "control", f"{_CONTROLS}:Delta2", ControlOptions, control=True
     ),
