@@ -37,20 +37,22 @@ class Contender:
 
 
 def line_up(name: str, options: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[Contender]:
-    """The method of an area with its options and parameters, and every control with its defaults.
+    """The method of an area with its options and parameters, and every control.
+
+    A control looks at least as far as the method, so that a longer view is not taken for a better method.
 
     Raises
     ------
     ConfigurationError
         If the method is unknown or its options are wrong.
     """
-    main = Contender(name, build(name, options), parameters, options_of(name, options).support(), specs()[name].control)
-    rest = [
-        Contender(spec.name, build(spec.name, {}), support=options_of(spec.name, {}).support(), control=True)
-        for spec in specs().values()
-        if spec.control and spec.name != name
-    ]
-    return [main, *rest]
+    support = options_of(name, options).support()
+    line = [Contender(name, build(name, options), parameters, support, specs()[name].control)]
+    for spec in specs().values():
+        if spec.control and spec.name != name:
+            mine = {"days": max(*support, *options_of(spec.name, {}).support())}
+            line.append(Contender(spec.name, build(spec.name, mine), support=options_of(spec.name, mine).support(), control=True))
+    return line
 
 
 def predictions(

@@ -34,7 +34,7 @@ def rich_table(rows: Sequence[Row], title: str = "") -> Table:
     table = Table(
         title=title or None,
         title_justify="left",
-        caption="in reflectance (0–1), means over bands; CC: correlation",
+        caption="errors in the unit of the bands (reflectance or index), means over bands; CC: correlation",
         caption_justify="left",
     )
     for name in ("pixels are", "image"):

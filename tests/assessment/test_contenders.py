@@ -35,6 +35,13 @@ def block() -> FusionInput:
     )
 
 
+def test_controls_look_at_least_as_far_as_the_method() -> None:
+    method, *controls = line_up("residual", {"days": 100}, {})
+    assert method.support == (100, 100)
+    assert all(min(control.support) >= 100 for control in controls)
+    assert min(control.support[0] for control in line_up("residual", {"days": 10}, {})[1:]) == 64
+
+
 def test_a_line_up_is_the_method_and_every_control() -> None:
     names = [contender.name for contender in line_up("residual", {}, {})]
     assert names[0] == "residual"
