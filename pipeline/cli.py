@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -43,6 +45,11 @@ app.add_typer(catalog_app, name="catalog")
 
 _WIDE = 140
 """Columns of a pipe or a log, which have no width of their own."""
+
+_INTERRUPTED = 130
+_INTERRUPTED_MESSAGE = "interrupted; the next run takes up where this one stopped"
+_GRACE = 5.0
+"""Seconds that an interrupted run has to let go of its stores and workers."""
 
 out = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 err = Console(width=None if sys.stderr.isatty() else _WIDE, highlight=False, stderr=True)
@@ -306,13 +313,13 @@ def catalog_build(
 def main() -> None:
     """Entry point: errors a user can mend are printed without a traceback."""
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            err.print(_INTERRUPTED_MESSAGE)
+        sys.exit(code)
     except (LandfuseError, OSError) as error:
         err.print("[red]landfuse:[/red]", escape(str(error)), soft_wrap=True)
         sys.exit((Outcome.REJECTED if isinstance(error, RejectedError) else Outcome.FAILED).exit_code)
-    except typer.Abort:
-        err.print("interrupted; the next run takes up where this one stopped")
-        sys.exit(130)
     except Exception as error:  # click's own errors carry an exit code and know how to show themselves
         if not hasattr(error, "exit_code"):
             raise
@@ -334,7 +341,8 @@ def _make(area: Area, area_file: Path, made: Plan, no_prefect: bool, progress: C
     _embed_prefect(area)
     from flows.daily import run_embedded
 
-    run_embedded(area_file.resolve(), run_id, progress)
+    with _leave_soon_when_interrupted():
+        run_embedded(area_file.resolve(), run_id, progress)
     return steps.load_report(area, run_id)
 
 
@@ -351,6 +359,27 @@ def _embed_prefect(area: Area) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+
+
+@contextmanager
+def _leave_soon_when_interrupted() -> Iterator[None]:
+    """An interrupt from the keyboard ends the temporary Prefect server as well, which Prefect would then ask again and again."""
+
+    def leave() -> None:
+        err.print(_INTERRUPTED_MESSAGE)
+        os._exit(_INTERRUPTED)
+
+    def interrupt(*_: object) -> None:
+        last = threading.Timer(_GRACE, leave)
+        last.daemon = True
+        last.start()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def _local(workers: int, threads: int, memory_limit: str, gpu: str) -> SpecClust
 
     def worker(**special: Any) -> dict[str, Any]:
         options = {"nthreads": 1, "memory_limit": memory_limit, "host": "127.0.0.1", "silence_logs": logging.ERROR, "dashboard": False}
-        return {"cls": Nanny, "options": {**options, "env": environment, **special}}
+        return {"cls": Nanny, "options": {**options, "env": environment, "preload": ["pipeline.compute.local_worker"], **special}}
 
     if devices:
         found = [worker(resources={"GPU": 1}, env={**environment, "CUDA_VISIBLE_DEVICES": device}) for device in devices]

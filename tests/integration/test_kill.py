@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline import steps
 from pipeline.config import Area, load_area
 from pipeline.observations.location import observations_path
 from pipeline.observations.scenes_table import Row, read_table
@@ -84,6 +87,27 @@ def test_the_run_after_a_killed_one_ends_in_the_same_cube_and_reads_no_scene_aga
     assert beside(area) == beside(undisturbed)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["--no-prefect"], []])
+def test_an_interrupt_from_the_keyboard_ends_a_run_within_seconds_and_without_a_traceback(
+    options: list[str], sandbox: Path, published: Path, tmp_path: Path
+) -> None:
+    area = begun(restoring, load_area(published), write_area(tmp_path, sandbox))
+    command = [PROGRAM, "run", tmp_path / "area.yaml", *options]
+    # A group of its own is interrupted as a whole, like the processes of a terminal.
+    process = subprocess.Popen(
+        command, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    when(lambda: restoring(area), process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, written = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; the next run takes up where this one stopped" in written
+    assert "Traceback" not in written
+    with steps.hold(area, "the next"):
+        pass
+
+
 def begun(moment: Moment, undisturbed: Area, area_file: Path) -> Area:
     """An area that knows what was learnt about the region and, where the kill comes later, its scenes."""
     area = load_area(area_file)
@@ -102,15 +126,20 @@ def kill_at(moment: Moment, area: Area, area_file: Path) -> None:
     process = subprocess.Popen(
         [PROGRAM, "run", area_file, "--no-prefect"], env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
     try:
-        while not moment(area):
-            assert process.poll() is None, "the run ended before the moment came"
-            assert time.monotonic() < deadline, "the moment did not come"
-            time.sleep(0.001)
+        when(lambda: moment(area), process)
     finally:
         process.kill()
     assert process.wait() == -signal.SIGKILL
+
+
+def when(come: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
+    """Return in the moment that something has come, while a process runs."""
+    deadline = time.monotonic() + 120
+    while not come():
+        assert process.poll() is None, "the run ended before the moment came"
+        assert time.monotonic() < deadline, "the moment did not come"
+        time.sleep(0.001)
 
 
 def complete(area: Area) -> list[Row]:
