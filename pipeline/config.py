@@ -123,7 +123,7 @@ class ComputePart(_Part):
     torch_threads: int = Field(default=1, ge=1, description="torch threads of a worker; fixed, so that results are equal")
     memory_limit: str = Field(default="4GiB", description="memory of a worker")
     gpu: Literal["auto", "never", "require"] = Field(default="auto", description="use GPU workers (resource GPU)")
-    days_per_task: int = Field(default=16, ge=1, description="days of one block made in one task")
+    days_per_task: int = Field(default=32, ge=1, description="days of one block made in one task")
 
 
 class PrefectPart(_Part):
