@@ -93,7 +93,7 @@ def test_a_catalog_that_is_down_for_a_moment_is_asked_again(copied: Path, sandbo
     done = threading.Event()
 
     def come_up() -> None:
-        time.sleep(2)
+        time.sleep(1.5)  # the first search gives up after its own second try, a second later than the first
         with serve(sandbox, port=port):
             done.wait(60)
 
@@ -107,7 +107,7 @@ def test_a_catalog_that_is_down_for_a_moment_is_asked_again(copied: Path, sandbo
     assert state.name == "Unchanged"
     plan = task_runs(state)["plan"]
     assert plan.run_count == 2
-    assert plan.total_run_time.total_seconds() < (plan.end_time - plan.start_time).total_seconds() - 4, "it waits before it asks again"
+    assert plan.total_run_time.total_seconds() < (plan.end_time - plan.start_time).total_seconds() - 2, "it waits before it asks again"
 
 
 def test_a_wrong_call_is_not_tried_again(published: Path, prefect: str) -> None:
