@@ -150,6 +150,7 @@ class Bridge:
         totals: list[Tensor] = []
         for arm in self._arms:
             carried: Tensor | None = None
+            carrier = 0
             for outer, inner in arm:
                 value = values(outer)
                 if not totals:
@@ -159,11 +160,11 @@ class Bridge:
                 level.addcmul_(value, ones[outer])
                 products.addcmul_(value, weighted[0])
                 if carried is not None:
-                    weighted += carried
+                    weighted.addcmul_(carried, coupling[carrier])
                 products.addcmul_(weighted, weighted[0] * inverse[outer], value=-1)
-                carried = weighted.mul_(coupling[outer])
+                carried, carrier = weighted, outer
                 if inner is None:
-                    target += carried
+                    target.addcmul_(carried, coupling[outer])
         products.addcmul_(target, target[0] * self._target_variance, value=-1)
         products.addcmul_(level, level[0] * self._level_variance, value=-1)
         return Reading(target.mul_(self._target_variance).addcmul_(level, self._open), products)

@@ -21,7 +21,7 @@ from pipeline.fusion.bridge import Bridge
 from pipeline.fusion.interface import DayPrediction, FusionInput
 from pipeline.fusion.options import ResidualOptions
 from pipeline.fusion.references import References, provenance
-from pipeline.operators.resample import Span, lift
+from pipeline.operators.resample import Lifting, lift
 from pipeline.operators.spatial import distance_to
 
 _PIXELS_AT_ONCE = 16384
@@ -84,8 +84,10 @@ class Tile:
 
     Parameters
     ----------
-    rows, cols : Span
-        Where it lies.
+    scale : int
+        Fine pixels along the edge of a coarse cell.
+    rows, cols : tuple of int
+        Its first and last cell (not included) along each axis.
     images : tuple of int, k of them
         The fine images with a clear pixel here.
     precision : Tensor, (k, h, w)
@@ -94,8 +96,9 @@ class Tile:
         Mean of the bands, each in units of its process; 0 where not clear.
     """
 
-    rows: Span
-    cols: Span
+    scale: int
+    rows: tuple[int, int]
+    cols: tuple[int, int]
     images: tuple[int, ...]
     precision: Tensor
     tell: Tensor
@@ -103,7 +106,12 @@ class Tile:
     @property
     def pixels(self) -> tuple[slice, slice]:
         """Its fine pixels."""
-        return self.rows.fine, self.cols.fine
+        rows, cols = (slice(first * self.scale, last * self.scale) for first, last in (self.rows, self.cols))
+        return rows, cols
+
+    def lifting(self, coarse: Tensor, chosen: Sequence[int]) -> Lifting:
+        """Some of the finite coarse planes (N, ..., Y, X), to be lifted onto this tile."""
+        return Lifting(coarse, self.scale, self.rows, self.cols, chosen)
 
 
 @dataclass(frozen=True)
@@ -250,14 +258,12 @@ class Residual:
         fine, scale, clear = references.block.fine, block.scale, references.clear
         cells = max(math.isqrt(_PIXELS_AT_ONCE) // scale, 1) if device.type == "cpu" else max(height, width)
         tiles = []
-        for first_row, last_row in _evenly(height // scale, cells):
-            rows = Span.of(first_row, last_row, height // scale, scale, fine)
-            for first_col, last_col in _evenly(width // scale, cells):
-                cols = Span.of(first_col, last_col, width // scale, scale, fine)
-                seen = clear[:, rows.fine, cols.fine].flatten(1).any(dim=1).tolist()
+        for rows in _evenly(height // scale, cells):
+            for cols in _evenly(width // scale, cells):
+                inside = clear[:, rows[0] * scale : rows[1] * scale, cols[0] * scale : cols[1] * scale]
+                seen = inside.flatten(1).any(dim=1).tolist()
                 images = tuple(index for index, some in enumerate(seen) if some)
-                planes = fine.new_empty((2, len(images), rows.weights.shape[0], cols.weights.shape[0]))
-                tiles.append(Tile(rows, cols, images, *planes))
+                tiles.append(Tile(scale, rows, cols, images, *fine.new_empty((2, len(images), *inside.shape[1:]))))
         process, gain, std_scale = (fine.new_tensor(getattr(known, name)).reshape(-1, 1, 1) for name in _PER_BAND)
         weights = tell_weights(process).flatten()
         for index, image in enumerate(fine):
@@ -341,35 +347,29 @@ class Residual:
         known, block = state.parameters, state.references.block
         slots = [tile.images.index(moves.indices[place]) for place in places]
         used: slice | list[int] = slice(slots[0], slots[-1] + 1) if slots[-1] - slots[0] + 1 == len(slots) else slots
-        rows, cols = tile.rows, tile.cols
-        across = cols.weights.T
-        down = rows.weights @ moves.change[..., rows.cells, cols.cells][places]
-        followed = down * state.gain
         tell = tile.tell[used] - torch.tensordot(state.tell, base, 1)
-        told = rows.weights @ moves.tell[:, rows.cells, cols.cells][places]
-        tell.flatten(0, 1).addmm_(told.flatten(0, 1), across)
+        tell += tile.lifting(moves.tell[None, places], [0]).plane(0)
 
         precision = tile.precision[used]
         fade = [moves.fade[place] for place in places]
         if min(fade) < 1:
             precision = precision * precision.new_tensor(fade)[:, None, None]
         if moves.unknown is not None:
-            doubt = rows.weights @ moves.unknown[:, rows.cells, cols.cells][places] @ across
+            doubt = tile.lifting(moves.unknown[None, places], [0]).plane(0)
             precision = precision / (1.0 + _UNKNOWN_CHANGE * precision * doubt)
 
-        follows_alone = known.gain_std > 0
-        values = base.new_empty((1 + follows_alone, *base.shape))
-        flat = values.flatten(1, 2)
+        changes = tile.lifting(moves.change, places)
+        images = [block.fine[moves.indices[place]][:, *tile.pixels] for place in places]
+        values = base.new_empty((2, *base.shape))
 
         def at(place: int) -> Tensor:
-            if follows_alone:
-                torch.mm(down[place].flatten(0, 1), across, out=flat[0])
-            torch.sub(block.fine[moves.indices[places[place]]][:, rows.fine, cols.fine], base, out=values[-1]).nan_to_num_()
-            flat[-1].addmm_(followed[place].flatten(0, 1), across)
-            return values
+            change, residual = values
+            changes.plane(place, change)
+            torch.sub(images[place], base, out=residual).nan_to_num_().addcmul_(change, state.gain)
+            return values if stiffness is not None else values[1:]
 
         offsets = [moves.offsets[place] for place in places]
-        stiffness = (state.process / known.gain_std).square() if follows_alone else None
+        stiffness = (state.process / known.gain_std).square() if known.gain_std > 0 else None
         return smooth(tell, precision, at, offsets, known.tau, known.level, stiffness)
 
     @staticmethod

@@ -6,7 +6,7 @@ block gives the same values as the whole image wherever it is cut on cell edges.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -68,49 +68,68 @@ def lift(coarse: Tensor, scale: int) -> Tensor:
     return value / weight.where(weight > 0.1 / scale**2, torch.nan)
 
 
-@dataclass(frozen=True)
-class Span:
-    """Some cells in a row and what their fine pixels are interpolated from, along one axis of `lift`.
+class Lifting:
+    """Planes of finite coarse values that are lifted onto a window of cells, one after the other.
 
     Parameters
     ----------
-    fine : slice
-        The fine pixels.
-    cells : slice
-        The cells that have a weight in them.
-    weights : Tensor, (fine pixels, cells)
-        Bilinear weights.
+    coarse : Tensor, (N, ..., Y, X) float
+        Finite.
+    scale : int
+        Fine pixels along the edge of a cell.
+    rows, cols : tuple of int
+        First and last cell (not included) of the window along each axis.
+    chosen : sequence of int, optional
+        The planes wanted, in this order; all by default.
     """
 
-    fine: slice
-    cells: slice
-    weights: Tensor
+    def __init__(
+        self, coarse: Tensor, scale: int, rows: tuple[int, int], cols: tuple[int, int], chosen: Sequence[int] | None = None
+    ) -> None:
+        self._weights = _weights(scale, coarse)
+        # Along x first, for all planes at once, while there are few rows.
+        top, bottom = max(rows[0] - 1, 0), min(rows[1] + 1, coarse.shape[-2])
+        strip = coarse[..., top:bottom, :]
+        across = _neighbours((strip if chosen is None else strip[list(chosen)]).transpose(-1, -2), *cols)
+        wide = _interpolated(across, self._weights).transpose(-1, -2).contiguous()
+        down = _neighbours(wide, rows[0] - top, rows[1] - top)
+        self._planes = list(zip(*(part.unbind() for part in down), strict=True))
 
-    @classmethod
-    def of(cls, first: int, last: int, cells: int, scale: int, like: Tensor) -> Span:
-        """The span of the cells `first` to `last` (not included) out of `cells`, with weights of the type and device of `like`."""
-        start, stop = max(first - 1, 0), min(last + 1, cells)
-        weights = _along_y(torch.eye(stop - start, dtype=like.dtype, device=like.device), scale)
-        return cls(
-            fine=slice(first * scale, last * scale),
-            cells=slice(start, stop),
-            weights=weights[(first - start) * scale : (last - start) * scale].contiguous(),
-        )
+    def plane(self, place: int, out: Tensor | None = None) -> Tensor:
+        """A lifted plane (..., y, x), in `out` where it is given."""
+        return _interpolated(self._planes[place], self._weights, out)
 
 
 def _bilinear(coarse: Tensor, scale: int) -> Tensor:
     """Separable: along x on the coarse rows, then along y."""
-    return _along_y(_along_y(coarse.transpose(-1, -2), scale).transpose(-1, -2), scale)
+    height, width = coarse.shape[-2:]
+    return Lifting(coarse[None], scale, (0, height), (0, width)).plane(0)
 
 
-def _along_y(values: Tensor, scale: int) -> Tensor:
-    """Interpolate axis −2 to `scale` times its length."""
-    height, width = values.shape[-2:]
-    before = torch.cat([values[..., :1, :], values[..., :-1, :]], dim=-2)
-    after = torch.cat([values[..., 1:, :], values[..., -1:, :]], dim=-2)
-    out = values.new_empty((*values.shape[:-2], height, scale, width))
-    for step in range(scale):
-        position = (step + 0.5) / scale - 0.5
-        neighbour = before if position < 0 else after
-        torch.lerp(values, neighbour, abs(position), out=out[..., step, :])
-    return out.reshape(*values.shape[:-2], height * scale, width)
+def _weights(scale: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (steps, 1) of the cell before in the first half of the fine pixels of a cell, and of the cell after in the others."""
+    position = [(step + 0.5) / scale - 0.5 for step in range(scale)]
+    before, after = [-place for place in position if place < 0], [place for place in position if place >= 0]
+    return like.new_tensor(before).reshape(-1, 1), like.new_tensor(after).reshape(-1, 1)
+
+
+def _neighbours(values: Tensor, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The cells `first` to `last` of axis −2, what the cell before has more, and what the cell after has more; outside like the edge."""
+    count = values.shape[-2]
+    place = torch.arange(first - 1, last + 1, device=values.device).clamp(0, count - 1)
+    wide = values.index_select(-2, place)
+    inner = wide[..., 1:-1, :]
+    return inner, wide[..., :-2, :] - inner, wide[..., 2:, :] - inner
+
+
+def _interpolated(cells: Sequence[Tensor], weights: tuple[Tensor, Tensor], out: Tensor | None = None) -> Tensor:
+    """Fine pixels along axis −2 from `_neighbours` and `_weights`."""
+    inner, before, after = (part.unsqueeze(-2) for part in cells)
+    half, scale = len(weights[0]), len(weights[0]) + len(weights[1])
+    *lead, count, _, width = inner.shape
+    if out is None:
+        out = inner.new_empty((*lead, count * scale, width))
+    steps = out.view(*lead, count, scale, width)
+    torch.addcmul(inner, before, weights[0], out=steps[..., :half, :])
+    torch.addcmul(inner, after, weights[1], out=steps[..., half:, :])
+    return out

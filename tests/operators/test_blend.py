@@ -105,5 +105,5 @@ def test_a_block_with_halo_equals_the_whole_image(scene):
     block = blend(mean[:, rows], std[:, rows], source[rows], observed[:, rows], STD, RESOLUTION)
     inner, keep = slice(halo, -halo), slice(48 + halo, 160 - halo)
     for part, full in zip(block[:2], whole[:2], strict=True):
-        assert (part[:, inner] - full[:, keep]).abs().max() <= 1e-6
+        assert torch.equal(part[:, inner], full[:, keep])
     assert torch.equal(block[2][inner], whole[2][keep])

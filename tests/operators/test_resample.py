@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.operators.resample import Span, area_mean, lift
+from pipeline.operators.resample import Lifting, area_mean, lift
 
 
 def test_area_mean_averages_the_finite_pixels_and_says_their_share():
@@ -60,10 +60,13 @@ def test_lift_renormalises_over_the_finite_cells():
     assert torch.isnan(lift(torch.full((2, 2), torch.nan), 4)).all()
 
 
-def test_spans_give_the_parts_of_lift():
-    coarse = torch.rand(3, 9, 5)
-    whole = lift(coarse, 4)
+@pytest.mark.parametrize("scale", [1, 4, 5])
+def test_lifting_gives_the_parts_of_lift_bit_by_bit(scale):
+    coarse = torch.rand(2, 3, 9, 5)
+    whole = lift(coarse, scale)
     for first, last in ((0, 2), (3, 6), (7, 9), (0, 9)):
-        rows, cols = Span.of(first, last, 9, 4, coarse), Span.of(1, 4, 5, 4, coarse)
-        part = rows.weights @ coarse[:, rows.cells, cols.cells] @ cols.weights.T
-        torch.testing.assert_close(part, whole[:, rows.fine, cols.fine], rtol=0, atol=2e-7)
+        lifting = Lifting(coarse, scale, (first, last), (1, 4))
+        expected = whole[1, :, first * scale : last * scale, scale : 4 * scale]
+        assert torch.equal(lifting.plane(1), expected)
+        assert torch.equal(Lifting(coarse, scale, (first, last), (1, 4), chosen=[1]).plane(0), expected)
+        assert torch.equal(lifting.plane(1, torch.empty(3, (last - first) * scale, 3 * scale)), expected)
