@@ -61,8 +61,10 @@ def scene_window(area: Area, scene: Scene) -> Window:
 
 
 def parameters_path(area: Area) -> Path:
-    """The parameters learnt for the recipe of the area. Immutable: another recipe gets another file."""
-    return area.runtime.root / "work" / f"parameters-{int(recipe_hash(recipe_of(area))):016x}.json"
+    """The parameters learnt for the recipe of the area. Immutable: another recipe, or other withheld days, get another file."""
+    # Parameters that have seen an image must not serve a score on it.
+    key = recipe_of(area) | {"withhold": sorted(day.isoformat() for day in area.science.withhold)}
+    return area.runtime.root / "work" / f"parameters-{int(recipe_hash(key)):016x}.json"
 
 
 def read_parameters(area: Area) -> dict[str, Any] | None:
