@@ -29,7 +29,7 @@ def test_bounds_are_covered_by_the_smallest_whole_number_of_cells() -> None:
 
 
 def test_a_crs_in_degrees_is_refused_with_a_remedy() -> None:
-    with pytest.raises(ValueError, match="degrees.*UTM"):
+    with pytest.raises(ValueError, match=r"degrees.*UTM"):
         Grid.from_bounds("EPSG:4326", (10, 45, 11, 46))
 
 
