@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +27,7 @@ from rich.text import Text
 from pipeline import __version__
 from pipeline.config import Area, load_area
 from pipeline.errors import ConfigurationError, LandfuseError, RejectedError
+from pipeline.grid import day_from_number, day_number, runs_of
 from pipeline.vocabulary import Outcome
 
 if TYPE_CHECKING:
@@ -95,12 +96,7 @@ def init(
 @app.command(epilog="Example: `landfuse plan area.yaml --days 2024-06-01..2024-06-30`")
 def plan(area_file: AreaFile, days: Days = None, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Say what a run would make and why, without making it."""
-    from pipeline import steps
-
-    area = load_area(area_file)
-    first, last = _days(days)
-    with _progress() as progress:
-        made = steps.plan(area, first, last, _day(as_of) if as_of else None, progress)
+    area, made = _planned(area_file, days, as_of)
     if as_json:
         _print_json({key: value for key, value in made.to_dict().items() if key != "scenes"} | {"scenes": len(made.scenes)})
         return
@@ -249,12 +245,7 @@ def demo(
 @catalog_app.command("search", epilog="Example: `landfuse catalog search area.yaml --days 2024-06-01..2024-06-30`")
 def catalog_search(area_file: AreaFile, days: Days = None, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """List the scenes a run of these days would look at."""
-    from pipeline import steps
-
-    area = load_area(area_file)
-    first, last = _days(days)
-    with _progress() as progress:
-        made = steps.plan(area, first, last, _day(as_of) if as_of else None, progress)
+    made = _planned(area_file, days, as_of)[1]
     if as_json:
         _print_json({"scenes": [scene.to_dict() for scene in made.scenes], "skipped": [list(pair) for pair in made.skipped]})
         return
@@ -444,15 +435,20 @@ def _seconds(parts: Mapping[str, float]) -> str:
     return " · ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
 
 
+def _planned(area_file: Path, days: str | None, as_of: str | None) -> tuple[Area, Plan]:
+    """The area and the plan of what a command was asked for."""
+    from pipeline import steps
+
+    area = load_area(area_file)
+    first, last = _days(days)
+    with _progress() as progress:
+        return area, steps.plan(area, first, last, _day(as_of) if as_of else None, progress)
+
+
 def _spans(days: Iterable[date]) -> list[str]:
     """Days in order as single days and as FIRST..LAST of consecutive ones."""
-    spans: list[list[date]] = []
-    for day in days:
-        if spans and day - spans[-1][-1] == timedelta(days=1):
-            spans[-1].append(day)
-        else:
-            spans.append([day])
-    return [str(span[0]) if len(span) == 1 else f"{span[0]}..{span[-1]}" for span in spans]
+    spans = [tuple(map(day_from_number, run)) for run in runs_of(map(day_number, days))]
+    return [str(first) if first == last else f"{first}..{last}" for first, last in spans]
 
 
 def _count(number: int, thing: str) -> str:

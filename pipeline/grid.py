@@ -7,7 +7,7 @@ southwards, columns eastwards; a window is always given as (row, column) first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -309,3 +309,20 @@ def day_from_number(number: int) -> date:
 def days_between(first: date, last: date) -> list[date]:
     """All days from `first` to `last`, both included."""
     return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+
+
+def runs_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Increasing numbers as runs of consecutive ones, (first, last) each.
+
+    Examples
+    --------
+    >>> runs_of([3, 4, 5, 9])
+    [(3, 5), (9, 9)]
+    """
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs

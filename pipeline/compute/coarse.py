@@ -11,7 +11,7 @@ import torch
 from pipeline.compute.job import Job
 from pipeline.fusion.interface import FusionInput
 from pipeline.fusion.registry import build
-from pipeline.grid import Block, Window
+from pipeline.grid import Block, Window, runs_of
 from pipeline.observations.working import WorkingStore
 from pipeline.operators.resample import area_mean
 from pipeline.restoration.bias import apply_bias, estimate_bias
@@ -26,7 +26,7 @@ def restore_block(job: Job, block: Block, days: Sequence[int]) -> tuple[int, int
     torch.set_num_threads(job.threads)
     store = WorkingStore.open(job.observations)
     cells = block.window.coarse(job.grid.scale)
-    for first, last in _runs(days):
+    for first, last in runs_of(sorted(days)):
         mean, std, observed = _restored(job, store, cells, list(range(first, last + 1)))
         store.write_restored(cells, first, mean.numpy(), std.numpy(), observed.numpy())
     return block.row, block.col
@@ -103,14 +103,3 @@ def _restored(
     if bias and not biased:
         mean, std = apply_bias(mean, std, bias)
     return mean, std, observed
-
-
-def _runs(days: Sequence[int]) -> list[tuple[int, int]]:
-    """Consecutive runs of `days` as (first, last)."""
-    runs: list[tuple[int, int]] = []
-    for day in sorted(days):
-        if runs and day == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], day)
-        else:
-            runs.append((day, day))
-    return runs

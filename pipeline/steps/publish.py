@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -31,16 +30,17 @@ def validate(area: Area, run_id: str, progress: Progress = silent) -> list[dict[
     RejectedError
         If a check that matters failed; nothing is published then, and the staging stays to be looked at.
     """
+    from pipeline.store.check import failures
     from pipeline.store.validation import validate_staging
 
     progress("validate", 0, 1)
-    checks = [asdict(check) for check in validate_staging(staging_path(area, run_id), area.cube_path)]
+    found = validate_staging(staging_path(area, run_id), area.cube_path)
     progress("validate", 1, 1)
+    checks = [check.to_dict() for check in found]
     save(area, run_id, "checks", checks)
-    broken = [check for check in checks if not check["passed"] and check["severity"] == "error"]
-    if broken:
+    if broken := failures(found):
         raise RejectedError(
-            f"run {run_id} of area {area.name!r} was rejected: " + "; ".join(f"{check['name']}: {check['message']}" for check in broken),
+            f"run {run_id} of area {area.name!r} was rejected: " + "; ".join(f"{check.name}: {check.message}" for check in broken),
             f"look at {staging_path(area, run_id)}; nothing was published",
         )
     return checks
