@@ -56,6 +56,15 @@ class MaskPart(_Part):
 
     dilate: float = Field(default=90.0, ge=0, description="cloud and shadow are grown by this [m]")
     reflectance: tuple[float, float] = Field(default=(-0.05, 1.6), description="values outside are not observations")
+    rescue: bool = Field(default=True, description="pixels flagged as cloud on nearly all days while their reflectance is stable are used")
+
+
+class NormalisePart(_Part):
+    """From what the sensors saw to the published geometry and radiometry."""
+
+    geometry: bool = Field(default=True, description="move reflectance to nadir view and the sun at 10:10 solar time (c-factor)")
+    bandpass: bool = Field(default=True, description="move TM and ETM+ to the bandpass of OLI")
+    coregistration: bool = Field(default=True, description="shift coarse products where a significant, consistent displacement is found")
 
 
 class RestorationPart(_Part):
@@ -83,6 +92,7 @@ class SciencePart(_Part):
     coarse: tuple[SourcePart, ...] = Field(min_length=1, description="coarse sources")
     products: dict[str, Product] = Field(default_factory=dict, description="products of your own, or in place of built-in ones")
     mask: MaskPart = MaskPart()
+    normalise: NormalisePart = NormalisePart()
     restoration: RestorationPart = RestorationPart()
     method: MethodPart = MethodPart()
     withhold: tuple[date, ...] = Field(default=(), description="days whose fine scenes are withheld from everything")
@@ -105,7 +115,14 @@ class CatalogPart(_Part):
     """Where a catalog is."""
 
     url: str = Field(description="STAC API, or path or URL of a static catalog.json")
-    sign: Literal["none", "planetary-computer"] = Field(default="none", description="how hrefs are signed when they are opened")
+    sign: Literal["none", "planetary-computer", "earthdata", "requester-pays"] = Field(
+        default="none",
+        description=(
+            "how hrefs are signed when they are opened: earthdata takes a token from EARTHDATA_TOKEN, "
+            "requester-pays the AWS credentials of the environment"
+        ),
+    )
+    alternate: str | None = Field(default=None, description="take the alternate href of this name where an asset has one (USGS: s3)")
     allow: tuple[str, ...] = Field(
         default=(),
         description=(

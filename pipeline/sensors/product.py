@@ -16,22 +16,6 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Band(_Strict):
-    """One reflectance band (or index) and how its digital numbers become physical values."""
-
-    asset: str = Field(description="key of the STAC asset")
-    scale: float = Field(default=1e-4, description="value = DN · scale + offset")
-    offset: float = 0.0
-    nodata: float | None = Field(default=None, description="DN that means no data")
-    dtype: Literal["uint8", "int16", "uint16", "int32", "float32"] | None = Field(
-        default=None, description="type of the DN as read; left out, or without nodata, float32 with NaN as nodata"
-    )
-    valid: tuple[float, float] | None = Field(default=None, description="range of DN that may be used, both ends included")
-    quality_asset: str | None = Field(default=None, description="a quality layer of this band alone")
-    quality_drop: tuple[int, ...] = Field(default=(), description="values of quality_asset that hide the band")
-    quality_inflate: tuple[int, ...] = Field(default=(), description="values of quality_asset that enlarge the variance")
-
-
 class BitField(_Strict):
     """Adjacent bits of a QA layer read as one number."""
 
@@ -40,10 +24,31 @@ class BitField(_Strict):
     values: tuple[int, ...] = Field(min_length=1, description="numbers that set the reason")
 
 
+class Band(_Strict):
+    """One reflectance band (or index) and how its digital numbers become physical values."""
+
+    asset: str = Field(description="key of the STAC asset")
+    aliases: tuple[str, ...] = Field(default=(), description="keys under which other providers hold the same asset")
+    scale: float = Field(default=1e-4, description="value = DN · scale + offset")
+    offset: float = 0.0
+    nodata: float | None = Field(default=None, description="DN that means no data")
+    dtype: Literal["uint8", "int16", "uint16", "int32", "float32"] | None = Field(
+        default=None, description="type of the DN as read; left out, or without nodata, float32 with NaN as nodata"
+    )
+    valid: tuple[float, float] | None = Field(default=None, description="range of DN that may be used, both ends included")
+    quality_asset: str | None = Field(default=None, description="a quality layer of this band alone")
+    quality_bits: tuple[int, int] | None = Field(
+        default=None, description="lowest bit and number of bits of quality_asset that speak of this band; left out, the whole value does"
+    )
+    quality_drop: tuple[int, ...] = Field(default=(), description="numbers of quality_asset that hide the band")
+    quality_inflate: tuple[int, ...] = Field(default=(), description="numbers of quality_asset that enlarge the variance")
+
+
 class Layer(_Strict):
     """One QA layer: single bits, bit fields or whole values that set a Reason. Any of them is enough."""
 
-    asset: str
+    asset: str = Field(description="key of the STAC asset")
+    aliases: tuple[str, ...] = Field(default=(), description="keys under which other providers hold the same asset")
     bits: dict[str, tuple[int, ...]] = Field(default_factory=dict, description="Reason → bits, any of which sets it")
     fields: dict[str, tuple[BitField, ...]] = Field(default_factory=dict, description="Reason → numbers in adjacent bits that set it")
     values: dict[str, tuple[int, ...]] = Field(default_factory=dict, description="Reason → values that set it")
@@ -67,6 +72,39 @@ class Support(_Strict):
     before: int = Field(default=0, ge=0, description="days before the nominal day")
     after: int = Field(default=0, ge=0, description="days after the nominal day")
     centre: float = Field(default=0.0, description="centre of weight, days after the nominal day")
+    time_std: float = Field(default=0.0, ge=0, description="1 σ of the unknown instant of a value around the centre [days]")
+
+
+class DayLayer(_Strict):
+    """A layer that holds the day of the year on which each pixel was observed."""
+
+    asset: str = Field(description="key of the STAC asset")
+    nodata: int = Field(description="DN that means no day")
+
+
+class AngleLayers(_Strict):
+    """Layers of the directions of view and sun. Either the two azimuths or their difference."""
+
+    view_zenith: str
+    sun_zenith: str
+    view_azimuth: str | None = None
+    sun_azimuth: str | None = None
+    relative_azimuth: str | None = None
+    scale: float = Field(default=0.01, description="degrees of one DN")
+    nodata: int | None = Field(default=None, description="DN that means no data")
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Keys of the layers there are."""
+        names = (self.view_zenith, self.sun_zenith, self.view_azimuth, self.sun_azimuth, self.relative_azimuth)
+        return tuple(name for name in names if name is not None)
+
+
+class Bandpass(_Strict):
+    """From the bandpass of a sensor to that of OLI: reflectance = offset + gain · reflectance, for each band."""
+
+    offset: dict[str, float] = Field(description="STAC common name → offset [reflectance]")
+    gain: dict[str, float] = Field(description="STAC common name → gain")
 
 
 class Product(_Strict):
@@ -91,6 +129,24 @@ class Product(_Strict):
     platforms: dict[str, str] = Field(
         default_factory=dict, description="the id's sensor → platform; goes before what the item says, which some archives left empty"
     )
+    local_hour: dict[str, float] = Field(
+        default_factory=dict,
+        description="platform → solar-local hour of its overpass; with day: id, of products whose day is one of UTC (dailies, not NBAR)",
+    )
+    day_layer: DayLayer | None = Field(default=None, description="day of each pixel of a composite; without it all pixels are of the centre")
+    geometry: Literal["observed", "noon", "hls", "published"] = Field(
+        default="published",
+        description=(
+            "directions the reflectance is for: observed = sun and view of the acquisition; noon = nadir, sun at solar noon; "
+            "hls = nadir, sun as HLS takes it; published = nothing is to be done"
+        ),
+    )
+    angles: AngleLayers | None = Field(default=None, description="per-pixel angles; without them a coarse product's σ is enlarged")
+    bandpass: dict[str, Bandpass] = Field(default_factory=dict, description="platform → line to the bandpass of OLI")
+    tiling: Literal["sinusoidal", "hls"] | None = Field(
+        default=None, description="grid that the id's tile names, for items that do not say where their pixels lie"
+    )
+    pixel: float = Field(default=0.0, ge=0, description="edge of a native pixel [m], of products with a tiling")
     std: float = Field(default=0.01, gt=0, description="1 σ of one value, reflectance")
     footprint: float = Field(default=0.0, ge=0, description="effective footprint after gridding [m]; 0 = the pixel")
 
