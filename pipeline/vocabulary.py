@@ -22,6 +22,8 @@ class Reason(IntFlag):
     WATER = 256
     AEROSOL = 512
     UNREADABLE = 1024
+    NEGATIVE = 2048
+    RESCUED = 4096
 
 
 HIDING = (
@@ -34,7 +36,11 @@ HIDING = (
     | Reason.RANGE
     | Reason.UNREADABLE
 )
-"""Reasons that take a pixel out of the observations. Snow, water and high aerosol are states of an observation."""
+"""Reasons that take a pixel out of the observations. The others are states of an observation."""
+
+DOUBT: dict[Reason, float] = {Reason.AEROSOL: 2.0, Reason.NEGATIVE: 2.0, Reason.RESCUED: 1.5}
+"""Factor of the σ of an observation with this state; states multiply. High aerosol and a reflectance below zero both say that the
+atmosphere was badly removed; a rescued pixel may be a cloud after all. The factors are choices, not measurements."""
 
 
 class Provenance(IntEnum):

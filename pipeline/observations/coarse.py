@@ -8,6 +8,7 @@ block or area it is computed in.
 from __future__ import annotations
 
 import math
+from datetime import date
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from pipeline.catalog.scene import Scene
 from pipeline.grid import Grid, Window
 from pipeline.observations.masking import Limits, flags, physical
 from pipeline.observations.warp import Lattice, native_cells
-from pipeline.sensors.product import Band
+from pipeline.sensors.product import Band, DayLayer
 from pipeline.sensors.qa import band_quality
 
 SUBDIVISION = 4
@@ -24,6 +25,10 @@ INFLATION = 2.0
 """σ of a value whose quality layer says that it is less certain, relative to the others."""
 LARGEST_INFLATION = 4.0
 """σ of a cell of which only a small share was observed, relative to a whole one."""
+DAILY_CHANGE = 0.002
+"""1 σ of the change of reflectance in a day, for values whose instant is not known [reflectance / day]: 0.1 in the seven weeks of a green-up."""
+NO_DAY = -128
+"""Stored where the day of a cell is not known: it is that of the centre of the product's support."""
 
 
 def subdivision(grid: Grid, scene: Scene) -> int:
@@ -47,12 +52,19 @@ def sub_grid(grid: Grid, cells: Window, parts: int) -> Grid:
 
 
 def cell_values(
-    numbers: np.ndarray, hidden: np.ndarray, quality: np.ndarray | None, band: Band, std: float, limits: Limits, parts: int
+    numbers: np.ndarray,
+    hidden: np.ndarray,
+    quality: np.ndarray | None,
+    band: Band,
+    std: float | np.ndarray,
+    limits: Limits,
+    parts: int,
+    factor: float | np.ndarray = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, 1 σ and observed share of the coarse cells in one band.
 
-    ``σ = std · (1 + (INFLATION − 1) · q) · min(1/√share, LARGEST_INFLATION)``, q being the share of
-    observed sub-pixels whose quality is low.
+    ``σ = mean(std · (INFLATION where quality is low)) · min(1/√share, LARGEST_INFLATION)`` over the observed
+    sub-pixels. The value is judged as it was measured, and averaged in the published geometry.
 
     Parameters
     ----------
@@ -63,12 +75,14 @@ def cell_values(
     quality : ndarray, (Y · parts, X · parts), or None
         The band's own quality layer.
     band : Band
-    std : float
+    std : float, or ndarray (Y · parts, X · parts)
         1 σ of one native value.
     limits : (float, float)
         Reflectance outside is no observation.
     parts : int
         Sub-pixels along the edge of a cell.
+    factor : float, or ndarray (Y · parts, X · parts)
+        From the reflectance measured to that in the published geometry.
 
     Returns
     -------
@@ -85,12 +99,43 @@ def cell_values(
     count = _cell_sum(seen, parts)
     known = count > 0
     divisor = np.where(known, count, 1.0)
-    mean = _cell_sum(np.where(seen, physical(numbers, band), 0.0), parts) / divisor
+    mean = _cell_sum(np.where(seen, physical(numbers, band) * factor, 0.0), parts) / divisor
     share = count / parts**2
     spread = 1.0 / np.sqrt(np.where(known, share, 1.0))
-    sigma = std * (1 + (INFLATION - 1) * _cell_sum(seen & doubtful, parts) / divisor) * np.minimum(spread, LARGEST_INFLATION)
+    own = np.where(seen, std * np.where(doubtful, INFLATION, 1.0), 0.0)
+    sigma = _cell_sum(own, parts) / divisor * np.minimum(spread, LARGEST_INFLATION)
     nothing = np.float32(np.nan)
     return np.where(known, mean, nothing).astype(np.float32), np.where(known, sigma, nothing).astype(np.float32), share.astype(np.float32)
+
+
+def cell_days(numbers: np.ndarray, seen: np.ndarray, layer: DayLayer, nominal: date, parts: int) -> np.ndarray:
+    """Days from the nominal day to that on which each coarse cell was observed, from a layer of days of the year.
+
+    Parameters
+    ----------
+    numbers : ndarray, (Y · parts, X · parts)
+        Day of the year of the sub-pixels.
+    seen : ndarray, (Y · parts, X · parts) bool
+        Sub-pixels that are not hidden.
+    layer : DayLayer
+        Its ``nodata``.
+    nominal : date
+        The day that the product names; a composite that begins in December ends in January.
+    parts : int
+        Sub-pixels along the edge of a cell.
+
+    Returns
+    -------
+    ndarray, (Y, X) int8
+        The mean of the sub-pixels, rounded; NO_DAY where none is known, or beyond ±126 days.
+    """
+    first = nominal.timetuple().tm_yday
+    length = (date(nominal.year + 1, 1, 1) - date(nominal.year, 1, 1)).days
+    offset = (numbers.astype(np.int64) - first + length // 2) % length - length // 2
+    known = seen & (numbers != layer.nodata) & (numbers >= 1) & (numbers <= 366) & (np.abs(offset) <= 126)
+    count = _cell_sum(known, parts)
+    mean = np.rint(_cell_sum(np.where(known, offset, 0), parts) / np.maximum(count, 1))
+    return np.where(count > 0, mean, NO_DAY).astype(np.int8)
 
 
 def _cell_sum(values: np.ndarray, parts: int) -> np.ndarray:

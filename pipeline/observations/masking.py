@@ -17,6 +17,9 @@ from pipeline.vocabulary import Reason
 QA_TYPE = np.dtype(np.int32)
 """Type that QA layers are read as: it holds every bit field of 8 and 16 bits."""
 
+WIDE_QA_TYPE = np.dtype(np.int64)
+"""Type of layers with numbers of 32 bits (QC of MOD09)."""
+
 Limits = tuple[float, float]
 
 
@@ -40,7 +43,7 @@ def physical(numbers: np.ndarray, band: Band) -> np.ndarray:
 
 
 def flags(numbers: np.ndarray, band: Band, limits: Limits) -> np.ndarray:
-    """FILL and RANGE of raw numbers, uint16.
+    """FILL, RANGE and NEGATIVE of raw numbers, uint16.
 
     Parameters
     ----------
@@ -56,7 +59,8 @@ def flags(numbers: np.ndarray, band: Band, limits: Limits) -> np.ndarray:
     beyond = (values < limits[0]) | (values > limits[1])
     if band.valid is not None:
         beyond |= (numbers < band.valid[0]) | (numbers > band.valid[1])
-    return np.where(fill, np.uint16(Reason.FILL), np.where(beyond, np.uint16(Reason.RANGE), np.uint16(0)))
+    found = np.where(beyond, np.uint16(Reason.RANGE), np.where(values < 0, np.uint16(Reason.NEGATIVE), np.uint16(0)))
+    return np.where(fill, np.uint16(Reason.FILL), found)
 
 
 def encode_band(numbers: np.ndarray, band: Band, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +91,8 @@ def mask_scene(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Stored reflectance and reasons of a fine scene.
 
-    A pixel is FILL where every band is; RANGE where any band is out of range. Cloud and shadow are grown.
+    A pixel is FILL where every band is; RANGE where any band is out of range, NEGATIVE where one that is used lies below zero.
+    Cloud and shadow are grown.
 
     Parameters
     ----------
@@ -119,7 +124,7 @@ def mask_scene(
             values[at], found = encode_band(bands[name], product.bands[name], limits)
             any_flag |= found
             all_flags &= found
-    found = qa_reasons(product, layers, platform) | (any_flag & Reason.RANGE) | (all_flags & Reason.FILL)
+    found = qa_reasons(product, layers, platform) | (any_flag & (Reason.RANGE | Reason.NEGATIVE)) | (all_flags & Reason.FILL)
     reasons = np.broadcast_to(found, shape).astype(np.uint16)
     fill = (reasons & Reason.FILL) != 0
     seeds = ((reasons & (Reason.CLOUD | Reason.SHADOW)) != 0) & ~fill

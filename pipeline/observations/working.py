@@ -21,12 +21,14 @@ of fixed length: missing chunks cost nothing, and no writer ever has to grow it.
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import shutil
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +40,10 @@ from zarr.codecs import BloscCodec
 from pipeline.catalog.scene import Scene
 from pipeline.errors import StoreError
 from pipeline.grid import EPOCH, Grid, Window, day_number
+from pipeline.observations.rescue import brightness, rescued
 from pipeline.observations.scenes_table import Row, read_table, with_superseded, write_table
 from pipeline.store.encoding import FILL, STD_FILL, decode_reflectance, decode_std, encode_reflectance, encode_std
-from pipeline.vocabulary import HIDING, Reason
+from pipeline.vocabulary import DOUBT, HIDING, Reason
 
 VERSION = 1
 DAYS = 32768
@@ -74,6 +77,17 @@ class FineStack:
     values: np.ndarray
     std: np.ndarray
     reasons: np.ndarray
+
+    @property
+    def doubt(self) -> np.ndarray | None:
+        """Factor of the 1 σ of each pixel, (K, y, x) float32; None when it is 1 everywhere."""
+        some = int(functools.reduce(operator.or_, DOUBT))
+        if not (self.reasons & some).any():
+            return None
+        factor = np.ones(self.reasons.shape, np.float32)
+        for state, times in DOUBT.items():
+            factor[self.reasons & int(state) != 0] *= np.float32(times)
+        return factor
 
 
 @dataclass(frozen=True)
@@ -289,7 +303,9 @@ class WorkingStore:
         self.array("fine/values")[(row.index, slice(None), *where)] = values
         self.array("fine/reasons")[(row.index, *where)] = reasons
 
-    def read_fine(self, window: Window, first_day: int, last_day: int, skip_days: Collection[int] = ()) -> FineStack:
+    def read_fine(
+        self, window: Window, first_day: int, last_day: int, skip_days: Collection[int] = (), levels: np.ndarray | None = None
+    ) -> FineStack:
         """The clear fine observations of a window, one image per day.
 
         Scenes of one day are merged pixel by pixel: the first that shows it clear counts,
@@ -303,14 +319,14 @@ class WorkingStore:
             Day numbers, both included.
         skip_days : collection of int
             Day numbers to leave out.
+        levels : ndarray, (y, x) int16, optional
+            Levels of bright surfaces of the window, which are no clouds; see `pipeline.observations.rescue`.
         """
         by_day: dict[int, list[Row]] = defaultdict(list)
-        for row in self.rows():
+        for row in self._fine_rows(window, first_day, last_day):
             day = day_number(row.scene.day)
-            if row.scene.role == "fine" and row.usable and first_day <= day <= last_day and day not in skip_days:
-                assert row.window is not None
-                if row.window.intersects(window):
-                    by_day[day].append(row)
+            if day not in skip_days:
+                by_day[day].append(row)
         days = sorted(by_day)
         values = np.full((len(days), len(self.bands), *window.shape), np.nan, np.float32)
         std = np.zeros((len(days), len(self.bands)), np.float32)
@@ -318,13 +334,48 @@ class WorkingStore:
         kept: list[int] = []
         for day in days:
             k = len(kept)
-            if self._merge_day(_in_merge_order(by_day[day]), window, values[k], std[k], reasons[k]):
+            if self._merge_day(_in_merge_order(by_day[day]), window, levels, values[k], std[k], reasons[k]):
                 kept.append(day)
             else:
                 reasons[k] = int(Reason.FILL)  # the place is the next day's; values and std were left alone
         return FineStack(np.array(kept, np.int64), values[: len(kept)], std[: len(kept)], reasons[: len(kept)])
 
-    def _merge_day(self, rows: Sequence[Row], window: Window, values: np.ndarray, std: np.ndarray, reasons: np.ndarray) -> bool:
+    def read_brightness(self, window: Window, first_day: int, last_day: int) -> tuple[np.ndarray, np.ndarray]:
+        """What `rescue.levels` looks at: the mean of the bands and the reasons of each scene, whatever hides it.
+
+        Returns
+        -------
+        bright : ndarray, (N, y, x) int16
+            Reflectance · 10⁴; FILL outside of a scene.
+        reasons : ndarray, (N, y, x) uint16
+        """
+        rows = list(self._fine_rows(window, first_day, last_day))
+        bright = np.full((len(rows), *window.shape), FILL, np.int16)
+        reasons = np.full((len(rows), *window.shape), int(Reason.FILL), np.uint16)
+        for n, row in enumerate(rows):
+            assert row.window is not None
+            part = _intersection(row.window, window)
+            inside = (n, *part.relative_to(window).slices)
+            bright[inside] = brightness(np.asarray(self.array("fine/values")[(row.index, slice(None), *part.slices)]))
+            reasons[inside] = np.asarray(self.array("fine/reasons")[(row.index, *part.slices)])
+        return bright, reasons
+
+    def _fine_rows(self, window: Window, first_day: int, last_day: int) -> Iterator[Row]:
+        for row in self.rows():
+            if row.scene.role == "fine" and row.usable and first_day <= day_number(row.scene.day) <= last_day:
+                assert row.window is not None
+                if row.window.intersects(window):
+                    yield row
+
+    def _merge_day(
+        self,
+        rows: Sequence[Row],
+        window: Window,
+        levels: np.ndarray | None,
+        values: np.ndarray,
+        std: np.ndarray,
+        reasons: np.ndarray,
+    ) -> bool:
         """Merge the scenes of a day into prepared arrays (B, y, x), (B,) and (y, x); whether anything is clear."""
         values_array, reasons_array = self.array("fine/values"), self.array("fine/reasons")
         taken = np.zeros(window.shape, bool)
@@ -333,12 +384,17 @@ class WorkingStore:
             part = _intersection(row.window, window)
             inside = part.relative_to(window).slices
             seen = np.asarray(reasons_array[(row.index, *part.slices)])
+            stored: np.ndarray | None = None
+            if levels is not None and (levels[inside] != FILL).any():
+                stored = np.asarray(values_array[(row.index, slice(None), *part.slices)])
+                seen = rescued(brightness(stored), seen, levels[inside])
             use = ((seen & int(HIDING)) == 0) & ~taken[inside]
             np.copyto(reasons[inside], seen, where=use | (reasons[inside] == int(Reason.FILL)))
             if not use.any():
                 continue
-            decoded = decode_reflectance(np.asarray(values_array[(row.index, slice(None), *part.slices)]))
-            np.copyto(values[(slice(None), *inside)], decoded, where=use)
+            if stored is None:
+                stored = np.asarray(values_array[(row.index, slice(None), *part.slices)])
+            np.copyto(values[(slice(None), *inside)], decode_reflectance(stored), where=use)
             np.maximum(std, np.array(row.std, np.float32), out=std)
             taken[inside] |= use
         return bool(taken.any())

@@ -57,14 +57,16 @@ def band_quality(band: Band, quality: np.ndarray) -> tuple[np.ndarray, np.ndarra
     -------
     drop, inflate : bool arrays of the shape of `quality`
     """
+    if band.quality_bits is not None:
+        first, width = band.quality_bits
+        quality = (_unsigned(quality) >> first) & ((1 << width) - 1)
     return np.isin(quality, band.quality_drop), np.isin(quality, band.quality_inflate)
 
 
 def _reasons_of_layer(layer: Layer, raw: np.ndarray) -> np.ndarray:
     if raw.dtype.kind not in "iu":
         raise ValueError(f"QA layer {layer.asset!r} was read as {raw.dtype}; read it as whole numbers, a float loses bits")
-    # The top bit of a signed type cannot be masked with a positive number: look at the same bytes unsigned.
-    unsigned = raw.view(raw.dtype.str.replace("i", "u"))
+    unsigned = _unsigned(raw)
     found = np.zeros(raw.shape, np.uint16)
     for name, bits in layer.bits.items():
         found |= _flag(name, _masked(unsigned, sum(1 << bit for bit in bits)) != 0)
@@ -75,6 +77,11 @@ def _reasons_of_layer(layer: Layer, raw: np.ndarray) -> np.ndarray:
     for name, values in layer.values.items():
         found |= _flag(name, np.isin(raw, values))
     return found
+
+
+def _unsigned(raw: np.ndarray) -> np.ndarray:
+    """The same bytes as an unsigned type: the top bit of a signed one cannot be masked with a positive number."""
+    return raw.view(raw.dtype.str.replace("i", "u"))
 
 
 def _masked(unsigned: np.ndarray, mask: int) -> np.ndarray:
