@@ -65,6 +65,7 @@ class BlockInput:
             fusion=replace(
                 fusion,
                 fine=fusion.fine[fine],
+                fine_doubt=None if fusion.fine_doubt is None else fusion.fine_doubt[fine],
                 coarse=fusion.coarse[coarse],
                 coarse_std=fusion.coarse_std[coarse],
                 origin=(fusion.origin[0] + cells.row, fusion.origin[1] + cells.col),
@@ -100,10 +101,12 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     cells = window.coarse(grid.scale)
     mean, std, observed = store.read_restored(cells, first, last)
     cell = grid.resolution * grid.scale
+    doubt = fine.doubt
     fusion = FusionInput(
         fine=torch.from_numpy(fine.values),
         fine_days=tuple(int(day) for day in fine.days),
         fine_std=torch.from_numpy(fine.std),
+        fine_doubt=None if doubt is None else torch.from_numpy(doubt),
         coarse=torch.from_numpy(mean),
         coarse_std=torch.from_numpy(std),
         coarse_days=tuple(range(first, last + 1)),
@@ -167,7 +170,7 @@ def _finish(job: Job, block: BlockInput, prediction: DayPrediction) -> FusedDay:
     today = fusion.fine_days.index(prediction.day) if prediction.day in fusion.fine_days else None
     checked, squared_error = 0, 0.0
     if today is not None:
-        observed, measured = fusion.fine[today].to(mean.device), fusion.fine_std[today].to(mean.device)
+        observed, measured = fusion.fine[today].to(mean.device), fusion.measured(today)
         error = (mean - observed)[inner]
         error = error[torch.isfinite(error)]
         checked, squared_error = error.numel(), float(error.double().square().sum())

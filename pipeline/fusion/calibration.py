@@ -138,7 +138,7 @@ def _cases(method: Residual, sample: FusionInput) -> Iterator[Case]:
     step = max(math.isqrt(height * width // _PIXELS), 1)
     lattice = (..., slice(None, None, step), slice(None, None, step))
     fine = block.fine[lattice].flatten(2)
-    trust = [method.precision(clear, 1.0, block.resolution)[lattice].flatten() for clear in references.clear]
+    trust = [method.precision(references, index, 1.0)[lattice].flatten() for index in range(len(references.clear))]
     coarse = [lift(references.coarse_of(day)[0], block.scale)[lattice].flatten(1) for day in block.fine_days]
     for left_out, target in enumerate(block.fine_days):
         indices = references.around(target, *method.options.support())

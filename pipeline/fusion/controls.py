@@ -63,7 +63,7 @@ def nearest_clear(state: References, target: int, indices: Sequence[int]) -> Sid
     for index in sorted(indices, key=lambda item: (abs(days[item] - target), days[item])):
         take = state.clear[index] & ~side.found
         side.value = torch.where(take, fine[index], side.value)
-        side.std = torch.where(take, state.block.fine_std[index][:, None, None], side.std)
+        side.std = torch.where(take, state.block.measured(index), side.std)
         side.age = side.age.masked_fill(take, abs(days[index] - target))
         side.index = side.index.masked_fill(take, index)
         if bool(side.found.all()):

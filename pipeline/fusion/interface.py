@@ -43,6 +43,8 @@ class FusionInput:
         (row, column) of the first coarse cell on the lattice of the CRS.
     layers : mapping
         Optional extra layers (y, x) by name.
+    fine_doubt : Tensor, (K, y, x) float32, or None
+        Factor of `fine_std` of each pixel: high aerosol, values below zero; None when it is 1 everywhere.
     """
 
     fine: torch.Tensor
@@ -55,6 +57,12 @@ class FusionInput:
     resolution: float
     origin: tuple[int, int] = (0, 0)
     layers: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    fine_doubt: torch.Tensor | None = None
+
+    def measured(self, index: int) -> torch.Tensor:
+        """1 σ of the values of a fine image, (B, 1, 1) or (B, y, x)."""
+        std = self.fine_std[index][:, None, None]
+        return std if self.fine_doubt is None else std * self.fine_doubt[index]
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,7 @@ class Residual:
             holders = [tile for tile in tiles if index in tile.images]
             if not holders:
                 continue
-            precision = self.precision(clear[index], known.noise, block.resolution)
+            precision = self.precision(references, index, known.noise)
             tell = (weights @ image.flatten(1)).nan_to_num_().view(height, width)
             for tile in holders:
                 slot = tile.images.index(index)
@@ -278,13 +278,16 @@ class Residual:
                 tile.tell[slot] = tell[tile.pixels]
         return State(references, known, process, gain, std_scale, weights, tuple(tiles))
 
-    def precision(self, clear: Tensor, noise: float, resolution: float) -> Tensor:
-        """Precision (y, x) of the observations of an image with clear pixels (y, x): less beside hidden ones, 0 in them."""
-        reach = math.ceil(self.options.cloud_reach / resolution)
-        if not reach or not self.options.cloud_noise:
-            return clear / noise
-        near = distance_to(~clear, reach).mul_(-3.0 / reach).exp_()
-        return clear / near.mul_(noise * self.options.cloud_noise).add_(noise)
+    def precision(self, references: References, index: int, noise: float) -> Tensor:
+        """Precision (y, x) of the observations of an image: less beside hidden ones and where they are in doubt, 0 where not clear."""
+        clear, doubt = references.clear[index], references.block.fine_doubt
+        reach = math.ceil(self.options.cloud_reach / references.block.resolution)
+        if reach and self.options.cloud_noise:
+            near = distance_to(~clear, reach).mul_(-3.0 / reach).exp_()
+            precision = clear / near.mul_(noise * self.options.cloud_noise).add_(noise)
+        else:
+            precision = clear / noise
+        return precision if doubt is None else precision.div_(doubt[index].square())
 
     def days(self, state: State, targets: Sequence[int]) -> Iterator[DayPrediction]:
         for target in targets:

@@ -38,8 +38,8 @@ def blend(
         Provenance of the prediction.
     observed : Tensor, (B, y, x) float32
         The observation of the day; NaN = not clear.
-    observed_std : Tensor, (B,) float32
-        1 σ of one observed value.
+    observed_std : Tensor, (B, 1, 1) or (B, y, x) float32
+        1 σ of the observed values.
     resolution : float
         Edge of a pixel [m].
 
@@ -52,7 +52,7 @@ def blend(
     """
     seen = torch.isfinite(observed)
     known = torch.isfinite(mean)
-    measured = observed_std.to(mean)[:, None, None]
+    measured = observed_std.to(mean)
     expected = torch.sqrt(std.square() + measured.square())
     usable = seen & known & torch.isfinite(expected)
     # One weight for all bands keeps the spectrum of the correction whole.

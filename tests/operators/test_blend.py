@@ -13,7 +13,7 @@ from pipeline.operators.spatial import distance_to
 from pipeline.vocabulary import Provenance
 
 RESOLUTION = 30.0
-STD = torch.tensor([0.005, 0.01])
+STD = torch.tensor([0.005, 0.01])[:, None, None]
 
 
 @pytest.fixture
