@@ -62,6 +62,8 @@ class Input:
         Day number of the value; of a composite, the centre of weight rounded.
     window : Window
         Fine pixels of the area that it covers.
+    spread : int
+        Days by which its values can lie off `day`.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Input:
     role: str
     day: int
     window: Window
+    spread: int = 0
 
 
 @dataclass(frozen=True)
@@ -245,8 +248,9 @@ def _memberships(
     """(T, S) uint64 in the support, (S, N) uint64 over the block with halo, (S,) uint64 hashes."""
     when = np.array([item.day for item in inputs], int)
     coarse = np.array([item.role == "coarse" for item in inputs], bool)
-    before = np.where(coarse, reach.coarse_before, reach.before)
-    after = np.where(coarse, reach.coarse_after, reach.after)
+    spread = np.array([item.spread for item in inputs], int)
+    before = np.where(coarse, reach.coarse_before, reach.before) + spread
+    after = np.where(coarse, reach.coarse_after, reach.after) + spread
     offset = when[None, :] - np.asarray(days)[:, None]
     in_time = ((offset >= -before) & (offset <= after)).astype(np.uint64)
     padded = [window.padded(reach.halo) for window in windows]

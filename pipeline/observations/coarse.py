@@ -26,7 +26,7 @@ INFLATION = 2.0
 LARGEST_INFLATION = 4.0
 """σ of a cell of which only a small share was observed, relative to a whole one."""
 DAILY_CHANGE = 0.002
-"""1 σ of the change of reflectance in a day, for values whose instant is not known [reflectance / day]: 0.1 in the seven weeks of a green-up."""
+"""1 σ of the change of reflectance in a day, for values whose instant is not known: 0.1 in the seven weeks of a green-up."""
 NO_DAY = -128
 """Stored where the day of a cell is not known: it is that of the centre of the product's support."""
 

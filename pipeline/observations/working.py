@@ -9,6 +9,7 @@
     coarse/<product>/values  (row, band, Y, X)  int16
     coarse/<product>/std     (row, band, Y, X)  uint16   1 σ · 10⁴
     coarse/<product>/share   (row, band, Y, X)  uint8    percent of the cell that was really observed
+    coarse/<product>/day     (row, Y, X)  int8    days from the nominal day, of composites that know it
     coarse/<product>/native  (Y, X)    int64    index of the native cell at the centre of each coarse cell
     restored/mean, restored/std   (day, band, Y, X)
     restored/observed             (day, Y, X)   uint8    percent
@@ -28,7 +29,7 @@ import shutil
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,13 @@ from zarr.codecs import BloscCodec
 from pipeline.catalog.scene import Scene
 from pipeline.errors import StoreError
 from pipeline.grid import EPOCH, Grid, Window, day_number
+from pipeline.observations.coarse import NO_DAY
 from pipeline.observations.rescue import brightness, rescued
 from pipeline.observations.scenes_table import Row, read_table, with_superseded, write_table
 from pipeline.store.encoding import FILL, STD_FILL, decode_reflectance, decode_std, encode_reflectance, encode_std
 from pipeline.vocabulary import DOUBT, HIDING, Reason
 
-VERSION = 1
+VERSION = 2
 DAYS = 32768
 """Length of the day axis: up to the year 2059."""
 DAY_CHUNK = 16
@@ -92,12 +94,13 @@ class FineStack:
 
 @dataclass(frozen=True)
 class CoarseStack:
-    """Coarse observations of a window, one image per product, day and platform.
+    """Coarse observations of a window, one image per product, day and platform; of a composite that knows the days of its
+    cells one for each of them, so that no value stands on a day on which it was not seen.
 
     Parameters
     ----------
     days : ndarray, (N,) float64
-        Centre of weight of the days that went in, as day number; increasing.
+        Day of the values, or centre of weight of the days that went in, as day number; increasing.
     nominal : ndarray, (N,) int64
         Nominal day number.
     values : ndarray, (N, B, Y, X) float32
@@ -124,6 +127,7 @@ class WorkingStore:
         self.grid = Grid(**attributes["grid"])  # type: ignore[arg-type]
         self.bands: tuple[str, ...] = tuple(attributes["bands"])  # type: ignore[arg-type]
         self.products: tuple[str, ...] = tuple(attributes["products"])  # type: ignore[arg-type]
+        self.dated: frozenset[str] = frozenset(attributes["dated"])  # type: ignore[arg-type]
         self.block = int(attributes["block"])  # type: ignore[arg-type]
         self._group = group
         self._arrays: dict[str, zarr.Array[Any]] = {}
@@ -132,7 +136,9 @@ class WorkingStore:
         self._unwritten: dict[str, Row] | None = None
 
     @classmethod
-    def create(cls, path: Path | str, grid: Grid, bands: Sequence[str], products: Sequence[str], block: int) -> WorkingStore:
+    def create(
+        cls, path: Path | str, grid: Grid, bands: Sequence[str], products: Sequence[str], block: int, dated: Collection[str] = ()
+    ) -> WorkingStore:
         """An empty working store.
 
         Parameters
@@ -146,6 +152,8 @@ class WorkingStore:
             Names of the coarse products.
         block : int
             Edge of a chunk, fine pixels; a multiple of ``grid.scale``.
+        dated : collection of str
+            Products whose values have a day of their own.
 
         Raises
         ------
@@ -166,10 +174,11 @@ class WorkingStore:
             "grid": asdict(grid),
             "bands": list(bands),
             "products": list(products),
+            "dated": sorted(dated),
             "block": block,
         }
         group = zarr.create_group(str(temporary), attributes=attributes)
-        for name, layout in _layouts(grid, bands, products, block).items():
+        for name, layout in _layouts(grid, bands, products, block, dated).items():
             group.create_array(name, compressors=_codec(layout["dtype"]), **layout)
         write_table(temporary, ())
         os.rename(temporary, path)
@@ -239,12 +248,18 @@ class WorkingStore:
                     continue
                 rows[scene.identity] = wanted[scene.identity]
             for group, length in count.items():
-                for name in _ROW_ARRAYS[group == "fine"]:
+                for name in self._row_arrays(group):
                     array = self._array(f"{group}/{name}")
                     if array.shape[0] < length:
                         array.resize((length, *array.shape[1:]))
             self._write_table(tuple(rows.values()))
             return list(wanted.values())
+
+    def _row_arrays(self, group: str) -> tuple[str, ...]:
+        """Arrays with a row per scene, of the fine group or a coarse one."""
+        if group == "fine":
+            return "values", "reasons"
+        return ("values", "std", "share", "day") if group.removeprefix("coarse/") in self.dated else ("values", "std", "share")
 
     def complete(self, row: Row, window: Window, clear_share: float, std: Sequence[float] = ()) -> None:
         """The data of a row are written and count from now on; in the table within `TABLE_INTERVAL`, or at `flush`."""
@@ -401,7 +416,9 @@ class WorkingStore:
 
     # ------------------------------------------------------------------------------------------------------------ coarse
 
-    def write_coarse(self, row: Row, cells: Window, values: np.ndarray, std: np.ndarray, share: np.ndarray) -> None:
+    def write_coarse(
+        self, row: Row, cells: Window, values: np.ndarray, std: np.ndarray, share: np.ndarray, days: np.ndarray | None = None
+    ) -> None:
         """Write a part of a coarse scene.
 
         Parameters
@@ -413,12 +430,16 @@ class WorkingStore:
             Reflectance and 1 σ; NaN where not observed.
         share : ndarray, (B, Y, X) float32
             Share (0–1) of the cell that was observed.
+        days : ndarray, (Y, X) int8, optional
+            Days from the nominal day; for a product whose values have one.
         """
         where = (row.index, slice(None), *cells.slices)
         folder = _group_of(row.scene)
         self.array(f"{folder}/values")[where] = encode_reflectance(values)
         self.array(f"{folder}/std")[where] = encode_std(std)
         self.array(f"{folder}/share")[where] = np.rint(share * 100).astype(np.uint8)
+        if days is not None:
+            self.array(f"{folder}/day")[(row.index, *cells.slices)] = days
 
     def write_native(self, product: str, cells: Window, native: np.ndarray) -> None:
         """Write the index of the native cell at the centre of each coarse cell of a product, (Y, X) int64."""
@@ -429,9 +450,10 @@ class WorkingStore:
         return np.asarray(self.array(f"coarse/{product}/native")[cells.slices])
 
     def read_coarse(self, cells: Window, first_day: int, last_day: int) -> CoarseStack:
-        """The coarse observations of a window whose nominal day lies in `first_day` to `last_day`.
+        """The coarse observations of a window with values of `first_day` to `last_day`.
 
-        Granules (tiles) of one product, day and platform make one image.
+        Granules (tiles) of one product, day and platform make one image; a composite makes one of each day on which its cells
+        were seen.
 
         Parameters
         ----------
@@ -443,11 +465,18 @@ class WorkingStore:
         images: dict[tuple[float, int, str, str], list[Row]] = defaultdict(list)
         for row in self.rows():
             day = day_number(row.scene.day)
-            if row.scene.role == "coarse" and row.usable and first_day <= day <= last_day:
+            if row.scene.role != "coarse" or not row.usable:
+                continue
+            centre = day + row.scene.centre
+            earliest, latest = centre, centre
+            if row.scene.product in self.dated:
+                earliest, latest = day_number(row.scene.first_day), day_number(row.scene.last_day)
+            if earliest <= last_day and latest >= first_day:
                 images[(day + row.scene.centre, day, row.scene.product, row.scene.platform)].append(row)
         keys = sorted(images)
         shape = (len(keys), len(self.bands), *cells.shape)
         values, std = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
+        offsets = np.full((len(keys), *cells.shape), NO_DAY, np.int8)
         image_of = {(row.scene.product, row.index): at for at, key in enumerate(keys) for row in images[key]}
         for product in sorted({key[2] for key in keys}):
             indices = sorted(index for name, index in image_of if name == product)
@@ -455,19 +484,23 @@ class WorkingStore:
                 where = (slice(start, stop), slice(None), *cells.slices)
                 numbers = np.asarray(self.array(f"coarse/{product}/values")[where])
                 spread = np.asarray(self.array(f"coarse/{product}/std")[where])
+                seen = np.asarray(self.array(f"coarse/{product}/day")[(where[0], *cells.slices)]) if product in self.dated else None
                 for index in indices:
                     if start <= index < stop:
                         at = image_of[product, index]
                         known = np.isnan(values[at])
                         np.copyto(values[at], decode_reflectance(numbers[index - start]), where=known)
                         np.copyto(std[at], decode_std(spread[index - start]), where=known)
-        return CoarseStack(
+                        if seen is not None:
+                            np.copyto(offsets[at], seen[index - start], where=known.all(axis=0))
+        stack = CoarseStack(
             days=np.array([key[0] for key in keys], np.float64),
             nominal=np.array([key[1] for key in keys], np.int64),
             values=values,
             std=std,
             product=np.array([key[2] for key in keys], str),
         )
+        return _by_day(stack, offsets) if (offsets != NO_DAY).any() else stack
 
     # ---------------------------------------------------------------------------------------------------------- restored
 
@@ -522,11 +555,36 @@ class WorkingStore:
         return self.array("restored/digest")
 
 
-_ROW_ARRAYS: Mapping[bool, tuple[str, ...]] = {True: ("values", "reasons"), False: ("values", "std", "share")}
-"""Arrays with a row per scene, of the fine group and of a coarse one."""
+def _by_day(stack: CoarseStack, offsets: np.ndarray) -> CoarseStack:
+    """The stack with one image for each day on which cells of an image were seen.
+
+    Parameters
+    ----------
+    offsets : ndarray, (N, Y, X) int8
+        Days from the nominal day; NO_DAY where the day of the image stands.
+    """
+    parts = [
+        (at, int(offset))
+        for at, image in enumerate(stack.values)
+        for offset in np.unique(offsets[at][np.isfinite(image).any(axis=0)])
+    ]
+    days = np.array([stack.days[at] if offset == NO_DAY else stack.nominal[at] + offset for at, offset in parts], np.float64)
+    order = np.argsort(days, kind="stable")
+    parts = [parts[at] for at in order]
+    images = [at for at, _ in parts]
+    elsewhere = np.array([offsets[at] != offset for at, offset in parts]).reshape(-1, 1, *offsets.shape[1:])
+    return CoarseStack(
+        days=days[order],
+        nominal=stack.nominal[images],
+        values=np.where(elsewhere, np.float32(np.nan), stack.values[images]),
+        std=np.where(elsewhere, np.float32(np.nan), stack.std[images]),
+        product=stack.product[images],
+    )
 
 
-def _layouts(grid: Grid, bands: Sequence[str], products: Iterable[str], block: int) -> dict[str, dict[str, Any]]:
+def _layouts(
+    grid: Grid, bands: Sequence[str], products: Iterable[str], block: int, dated: Collection[str]
+) -> dict[str, dict[str, Any]]:
     count = len(bands)
     fine, coarse = grid.shape, grid.coarse_shape
     block_cells = block // grid.scale
@@ -566,6 +624,8 @@ def _layouts(grid: Grid, bands: Sequence[str], products: Iterable[str], block: i
         layouts[f"{folder}/values"] = rows((count, *coarse), (count, *edge), "int16", FILL, ("band", "Y", "X"))
         layouts[f"{folder}/std"] = rows((count, *coarse), (count, *edge), "uint16", STD_FILL, ("band", "Y", "X"))
         layouts[f"{folder}/share"] = rows((count, *coarse), (count, *edge), "uint8", 0, ("band", "Y", "X"))
+        if product in dated:
+            layouts[f"{folder}/day"] = rows(coarse, edge, "int8", NO_DAY, ("Y", "X"))
         layouts[f"{folder}/native"] = {
             "shape": coarse,
             "chunks": edge,

@@ -133,7 +133,7 @@ class Product(_Strict):
         default_factory=dict,
         description="platform → solar-local hour of its overpass; with day: id, of products whose day is one of UTC (dailies, not NBAR)",
     )
-    day_layer: DayLayer | None = Field(default=None, description="day of each pixel of a composite; without it all pixels are of the centre")
+    day_layer: DayLayer | None = Field(default=None, description="day of each pixel of a composite; without it all are of the centre")
     geometry: Literal["observed", "noon", "hls", "published"] = Field(
         default="published",
         description=(

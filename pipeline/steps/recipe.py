@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pipeline.grid import Window, day_number, halo_cells
 from pipeline.operators.reach import day_halo
 from pipeline.planning import Input, Reach, recipe_hash
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Raised when a change in the code changes pixels: days made before are then made again."""
 
 
@@ -52,7 +53,14 @@ def current_recipe(area: Area) -> np.uint64:
 
 
 def as_input(area: Area, scene: Scene) -> Input:
-    return Input(scene.id, scene.identity, scene.role, day_number(scene.day) + round(scene.centre), scene_window(area, scene))
+    centre = round(scene.centre)
+    own_days = area.products[scene.product].day_layer is not None
+    # A centre between two days is up to half a day off; cells that know their day lie anywhere in the support.
+    spread = max((scene.last_day - scene.day).days - centre, (scene.day - scene.first_day).days + centre) if own_days else 0
+    between = math.ceil(abs(scene.centre - centre))
+    return Input(
+        scene.id, scene.identity, scene.role, day_number(scene.day) + centre, scene_window(area, scene), max(spread, between)
+    )
 
 
 def scene_window(area: Area, scene: Scene) -> Window:
