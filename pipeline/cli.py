@@ -261,9 +261,16 @@ def catalog_search(area_file: AreaFile, days: Days = None, as_of: AsOf = None, a
 )
 def catalog_build(
     folder: Annotated[Path, typer.Argument(help="Folder of GeoTIFFs.")],
-    template: Annotated[str, typer.Option(help="Form of the file names: {date:%Y%j}, {asset}, {name}, {name:width}, {*}.")],
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Form of the file names: {date:%Y%j}, {asset}, {name}, {name:width}, {*}. "
+            "Left out for unpacked Landsat products: their *_MTL.txt or *_MTL.json describes them, and of the options below only "
+            "--out and --collection count."
+        ),
+    ] = None,
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder of the catalog; the folder itself when left out.")] = None,
-    collection: Annotated[str | None, typer.Option(help="Collection id; the name of the folder when left out.")] = None,
+    collection: Annotated[str | None, typer.Option(help="Collection id; the name of the folder, or landsat-c2-l2, when left out.")] = None,
     crs: Annotated[str | None, typer.Option(help="Local grid that files without a CRS are assigned.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Pixel size of files without one [m].")] = None,
     origin: Annotated[tuple[float, float], typer.Option(help="West and north of the corner of files without one [m].")] = (0.0, 0.0),
@@ -275,22 +282,25 @@ def catalog_build(
     as_json: AsJson = False,
 ) -> None:
     """Turn a folder of plain GeoTIFFs into a STAC catalog. Pixels are never moved; an assigned georeference is said aloud."""
-    from pipeline.catalog.build import build_catalog
+    from pipeline.catalog.build import build_catalog, build_landsat_catalog
 
-    built = build_catalog(
-        folder,
-        template,
-        out_folder,
-        collection=collection,
-        crs=crs,
-        resolution=resolution,
-        origin=origin,
-        asset=asset,
-        bands=bands or (),
-        first=_day(first) if first else None,
-        step=step,
-        window=window,
-    )
+    if template is None:
+        built = build_landsat_catalog(folder, out_folder, collection)
+    else:
+        built = build_catalog(
+            folder,
+            template,
+            out_folder,
+            collection=collection,
+            crs=crs,
+            resolution=resolution,
+            origin=origin,
+            asset=asset,
+            bands=bands or (),
+            first=_day(first) if first else None,
+            step=step,
+            window=window,
+        )
     if as_json:
         _print_json(asdict(built))
         return
@@ -298,7 +308,7 @@ def catalog_build(
     for note in built.notes:
         _say(f"  note: {note}")
     for name in built.unmatched:
-        _note(f"  not described by the template: {name}")
+        _note(f"  not described: {name}")
 
 
 def main() -> None:

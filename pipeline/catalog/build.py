@@ -1,25 +1,28 @@
-"""Build a static STAC catalog over a folder of plain GeoTIFFs. Reads headers only; no pixel is moved or written."""
+"""Build a static STAC catalog over a folder of plain GeoTIFFs, described by a template or by Landsat metadata files.
+
+Reads headers only; no pixel is moved or written.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from pipeline.catalog.documents import Raster, add_assets, check_name, feature, geotiffs, read_header, rfc3339, write_catalog
+from pipeline.catalog.mtl import PRODUCT, SUFFIXES, Metadata, read_metadata
 from pipeline.catalog.template import Name, Template
 from pipeline.errors import ConfigurationError
+from pipeline.sensors import builtin_products
 
-_MEDIA_TYPE = "image/tiff; application=geotiff"
-_PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+_CLOSE = 0.01
+"""Pixels by which a header and a metadata file may differ."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class BuildReport:
     assigned : int
         Files that had no georeference of their own and were assigned one.
     unmatched : tuple of str
-        GeoTIFFs below the folder that the template does not describe.
+        GeoTIFFs below the folder that neither the template nor a metadata file describes.
     notes : tuple of str
         What the user should know, in sentences.
     """
@@ -49,18 +52,6 @@ class BuildReport:
     assigned: int
     unmatched: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Raster:
-    """The header of one file."""
-
-    path: Path
-    crs: str
-    transform: tuple[float, float, float, float, float, float]
-    shape: tuple[int, int]
-    count: int
-    assigned: str
 
 
 def build_catalog(
@@ -120,20 +111,19 @@ def build_catalog(
     collection = collection or re.sub(r"[^a-z0-9._-]+", "-", folder.name.lower()).strip("-._") or "scenes"
     if bands and step:
         raise ConfigurationError("bands and step exclude each other", "the bands of a file are either spectral bands or dates")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", collection) or ".." in collection:
-        raise ConfigurationError(f"collection id {collection!r} is not safe as a name; expected letters, digits, '.', '_' and '-'")
+    check_name(collection)
     if crs is not None:
         _checked_crs(crs)
     matched, unmatched = _match(folder, Template(template))
     rasters = [_header(path, crs, resolution, origin) for path, _ in matched]
     days = window or step or 1
     items: dict[str, dict[str, Any]] = {}
-    for raster, (path, name) in zip(rasters, matched, strict=True):
+    for raster, (_, name) in zip(rasters, matched, strict=True):
         for item_id, start, assets in _contents(raster, name, asset, bands, first, step):
             if item_id not in items:
                 items[item_id] = _item(item_id, collection, start, name.has_time, days, raster)
-            _add(items[item_id], assets, raster, out / collection / "items", path)
-    _write(out, collection, items)
+            add_assets(items[item_id], assets, raster, out / collection / "items")
+    write_catalog(out, collection, items)
     return BuildReport(
         catalog=out / "catalog.json",
         collection=collection,
@@ -145,17 +135,129 @@ def build_catalog(
     )
 
 
+def build_landsat_catalog(folder: Path | str, out: Path | str | None = None, collection: str | None = None) -> BuildReport:
+    """Describe unpacked Landsat Collection 2 Level 2 products by their metadata files, as one collection of a static catalog.
+
+    Files without a georeference of their own, as some tools leave them after cutting, get that of the metadata file.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Holds ``*_MTL.txt`` or ``*_MTL.json``, each beside its GeoTIFFs, in any folders below.
+    out : Path or str, optional
+        Folder of the catalog; `folder` by default.
+    collection : str, optional
+        Collection id; by default the one that the built-in product is found by.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no metadata file or none of its files, a metadata file is not consistent (see `read_metadata`), or a
+        GeoTIFF contradicts it.
+    """
+    folder = Path(folder).resolve()
+    out = Path(out).resolve() if out is not None else folder
+    collection = collection or PRODUCT
+    check_name(collection)
+    items: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
+    described: set[Path] = set()
+    assigned = 0
+    for place, metadata in _metadata(folder):
+        rasters = {key: _described(place / name, metadata) for key, name in metadata.files.items() if (place / name).is_file()}
+        notes += _missing(metadata, rasters)
+        if not rasters:
+            continue
+        first = next(iter(rasters.values()))
+        placed = sum(bool(raster.assigned) for raster in rasters.values())
+        stated = {"landfuse:georeference": "mtl"} if placed else {}
+        item = items[metadata.id] = feature(metadata.id, collection, first, {**metadata.properties, **stated})
+        for key, raster in rasters.items():
+            add_assets(item, {key: None}, raster, out / collection / "items")
+            described.add(raster.path)
+        assigned += placed
+    if not items:
+        raise ConfigurationError(f"none of the files that the metadata files below {folder} name is there", "put the GeoTIFFs beside them")
+    write_catalog(out, collection, items)
+    if assigned:
+        notes.append(f"{assigned} of {len(described)} files carry no georeference: theirs is that of their metadata file.")
+    return BuildReport(
+        catalog=out / "catalog.json",
+        collection=collection,
+        items=len(items),
+        files=len(described),
+        assigned=assigned,
+        unmatched=tuple(path.relative_to(folder).as_posix() for path in geotiffs(folder) if path not in described),
+        notes=(*notes, *_outside(folder, out)),
+    )
+
+
+def _metadata(folder: Path) -> list[tuple[Path, Metadata]]:
+    """The metadata files below a folder with the folder each lies in, one of each product."""
+    if not folder.is_dir():
+        raise ConfigurationError(f"no folder at {folder}")
+    found: dict[str, tuple[Path, Metadata]] = {}
+    for path in sorted(entry for entry in folder.rglob("*_MTL.*") if entry.name.endswith(SUFFIXES)):
+        metadata = read_metadata(path)
+        place, _ = found.setdefault(metadata.id, (path.parent, metadata))
+        if place != path.parent:
+            raise ConfigurationError(f"product {metadata.id} lies in {place} and in {path.parent}", "remove one of them")
+    if not found:
+        raise ConfigurationError(
+            f"there is no *_MTL.txt or *_MTL.json below {folder}",
+            "unpack the products first (tar xf), or describe other files with --template",
+        )
+    return list(found.values())
+
+
+def _described(path: Path, metadata: Metadata) -> Raster:
+    """A file of a Landsat product, once its header agrees with the metadata file."""
+    crs, transform, shape, count = read_header(path)
+    problems = []
+    if shape != metadata.shape:
+        problems.append(f"{shape[0]} × {shape[1]} pixels, not {metadata.shape[0]} × {metadata.shape[1]}")
+    if count != 1:
+        problems.append(f"{count} bands, not 1")
+    own = tuple(transform)[:6]
+    apart = max(abs(one - other) for one, other in zip(own, metadata.transform, strict=True))
+    if not transform.is_identity and apart > _CLOSE * metadata.transform[0]:
+        problems.append(f"the transform {own}, not {metadata.transform}")
+    if crs is not None and not CRS.from_user_input(crs).equals(CRS.from_user_input(metadata.crs), ignore_axis_order=True):
+        problems.append(f"the CRS {crs.to_string()[:80]}, not {metadata.crs}")
+    if problems:
+        raise ConfigurationError(
+            f"{path} is not what its metadata file says: it has " + " and ".join(problems),
+            "mend the metadata file or the GeoTIFF, or take both from one delivery",
+        )
+    return Raster(path, metadata.crs, metadata.transform, shape, count, "" if crs is not None and not transform.is_identity else "place")
+
+
+def _missing(metadata: Metadata, found: Mapping[str, Raster]) -> list[str]:
+    """What a product lacks of what landfuse reads of it."""
+    product = builtin_products()[PRODUCT]
+    if not found:
+        return [f"{metadata.id}: none of its files is there; it is left out."]
+    platform = str(metadata.properties["platform"])
+    bands = [band.asset for band in product.bands.values() if band.asset not in found]
+    layers = [layer.asset for layer in product.layers_of(platform) if layer.required and layer.asset not in found]
+    notes = []
+    if bands:
+        notes.append(f"{metadata.id} has no {', '.join(bands)}: an area can use it for other bands only.")
+    if layers:
+        notes.append(
+            f"{metadata.id} has no {', '.join(dict.fromkeys(layers))}: clouds are not known. An area must declare a product without it "
+            "in science.products."
+        )
+    return notes
+
+
 def _match(folder: Path, template: Template) -> tuple[list[tuple[Path, Name]], list[str]]:
     if not folder.is_dir():
         raise ConfigurationError(f"no folder at {folder}")
-    matched, unmatched = [], []
-    for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
-        relative = path.relative_to(folder).as_posix()
-        name = template.match(relative)
-        if name is not None and name.id:
-            matched.append((path, name))
-        elif path.suffix.lower() in (".tif", ".tiff"):
-            unmatched.append(relative)
+    named = [(path, template.match(path.relative_to(folder).as_posix())) for path in sorted(folder.rglob("*")) if path.is_file()]
+    matched = [(path, name) for path, name in named if name is not None and name.id]
+    known = {path for path, _ in matched}
+    unmatched = [path.relative_to(folder).as_posix() for path in geotiffs(folder) if path not in known]
     if not matched:
         raise ConfigurationError(
             f"no file below {folder} is of the form {template.text}; there are {', '.join(unmatched[:5]) or 'no GeoTIFFs'}",
@@ -164,18 +266,9 @@ def _match(folder: Path, template: Template) -> tuple[list[tuple[Path, Name]], l
     return matched, unmatched
 
 
-def _header(path: Path, crs: str | None, resolution: float | None, origin: tuple[float, float]) -> _Raster:
+def _header(path: Path, crs: str | None, resolution: float | None, origin: tuple[float, float]) -> Raster:
     """Where the pixels of a file lie: what it says itself, completed by what the user declares."""
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, driver="GTiff") as source:
-                own_crs, own, shape, count = source.crs, source.transform, (source.height, source.width), source.count
-    except RasterioError as error:
-        raise ConfigurationError(f"{path} cannot be opened as a GeoTIFF: {error}") from error
+    own_crs, own, shape, count = read_header(path)
     said = []
     if own_crs:
         code = own_crs.to_epsg()
@@ -199,11 +292,11 @@ def _header(path: Path, crs: str | None, resolution: float | None, origin: tuple
         said.append(f"pixels of {resolution:g} from the upper left corner {origin[0]:g}, {origin[1]:g}")
     else:
         raise ConfigurationError(f"{path.name} has no pixel transform", "declare its pixel size with --resolution")
-    return _Raster(path, system, transform, shape, count, " and ".join(said))
+    return Raster(path, system, transform, shape, count, " and ".join(said))
 
 
 def _contents(
-    raster: _Raster, name: Name, asset: str, bands: Sequence[str], first: date | None, step: int | None
+    raster: Raster, name: Name, asset: str, bands: Sequence[str], first: date | None, step: int | None
 ) -> list[tuple[str, datetime, dict[str, int | None]]]:
     """Items that a file holds: id, start, asset key → band number (None: the only band)."""
     start = name.instant or (datetime.combine(first, time()) if first is not None else None)
@@ -226,132 +319,20 @@ def _contents(
     return [(name.id, start, {key: None})]
 
 
-def _item(item_id: str, collection: str, start: datetime, has_time: bool, days: int, raster: _Raster) -> dict[str, Any]:
+def _item(item_id: str, collection: str, start: datetime, has_time: bool, days: int, raster: Raster) -> dict[str, Any]:
     middle = start + timedelta(days=days // 2)
     # Noon is on the same calendar day under every rule and at every longitude.
     instant = middle if has_time else middle.replace(hour=12)
-    properties: dict[str, Any] = {"datetime": _rfc3339(instant)}
+    properties: dict[str, Any] = {"datetime": rfc3339(instant)}
     if days > 1:
-        properties["start_datetime"] = _rfc3339(start)
-        properties["end_datetime"] = _rfc3339(start + timedelta(days=days) - timedelta(seconds=1))
-    properties |= _projection(raster)
+        properties["start_datetime"] = rfc3339(start)
+        properties["end_datetime"] = rfc3339(start + timedelta(days=days) - timedelta(seconds=1))
     if raster.assigned:
         properties["landfuse:georeference"] = "assigned"
-    west, south, east, north = _lonlat(raster)
-    return {
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "stac_extensions": [_PROJECTION],
-        "id": item_id,
-        "collection": collection,
-        "geometry": {
-            "type": "Polygon",
-            "coordinates": [[[west, south], [east, south], [east, north], [west, north], [west, south]]],
-        },
-        "bbox": [west, south, east, north],
-        "properties": properties,
-        "assets": {},
-        "links": [
-            {"rel": "root", "href": "../../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../collection.json", "type": "application/json"},
-            {"rel": "collection", "href": "../collection.json", "type": "application/json"},
-        ],
-    }
+    return feature(item_id, collection, raster, properties)
 
 
-def _add(item: dict[str, Any], assets: dict[str, int | None], raster: _Raster, place: Path, path: Path) -> None:
-    """Add the assets of a file to its item, with their own grid where it differs from the item's."""
-    # A file that was replaced makes its item a newer processing.
-    changed = _rfc3339(datetime.fromtimestamp(int(path.stat().st_mtime), UTC))
-    item["properties"]["updated"] = max(changed, item["properties"].get("updated", ""))
-    projection = _projection(raster)
-    differing = projection if any(item["properties"].get(key) != value for key, value in projection.items()) else {}
-    for key, band in assets.items():
-        if key in item["assets"]:
-            raise ConfigurationError(
-                f"{path.name}: item {item['id']} already has an asset {key!r}", "tell the files apart by {asset} or by their date"
-            )
-        entry = {"href": Path(os.path.relpath(path, place)).as_posix(), "type": _MEDIA_TYPE, "roles": ["data"], **differing}
-        item["assets"][key] = entry if band is None else {**entry, "landfuse:band": band}
-
-
-def _projection(raster: _Raster) -> dict[str, Any]:
-    system = {"proj:code": raster.crs} if re.fullmatch(r"[A-Za-z]+:\d+", raster.crs) else {"proj:code": None, "proj:wkt2": raster.crs}
-    return {**system, "proj:transform": list(raster.transform), "proj:shape": list(raster.shape)}
-
-
-def _lonlat(raster: _Raster) -> tuple[float, float, float, float]:
-    width, _, west, _, height, north = raster.transform
-    rows, columns = raster.shape
-    box = (west, north + rows * height, west + columns * width, north)
-    bounds = Transformer.from_crs(raster.crs, "OGC:CRS84", always_xy=True).transform_bounds(*box, densify_pts=21)
-    if not all(abs(value) <= 360 for value in bounds):
-        raise ConfigurationError(
-            f"{raster.path.name} lies outside the domain of {raster.crs[:60]} (bounds {box})", "choose another --crs or another --origin"
-        )
-    return bounds
-
-
-def _write(out: Path, collection: str, items: dict[str, dict[str, Any]]) -> None:
-    """Items first, then the documents that link to them: a reader never follows a link to nothing."""
-    place = out / collection
-    (place / "items").mkdir(parents=True, exist_ok=True)
-    for item_id, item in items.items():
-        _write_json(place / "items" / f"{item_id}.json", item)
-    boxes = [item["bbox"] for item in items.values()]
-    starts = [item["properties"].get("start_datetime") or item["properties"]["datetime"] for item in items.values()]
-    ends = [item["properties"].get("end_datetime") or item["properties"]["datetime"] for item in items.values()]
-    extent = [min(box[0] for box in boxes), min(box[1] for box in boxes), max(box[2] for box in boxes), max(box[3] for box in boxes)]
-    _write_json(
-        place / "collection.json",
-        {
-            "type": "Collection",
-            "stac_version": "1.0.0",
-            "id": collection,
-            "description": f"{len(items)} items indexed from plain GeoTIFFs",
-            "license": "other",
-            "extent": {"spatial": {"bbox": [extent]}, "temporal": {"interval": [[min(starts), max(ends)]]}},
-            "links": [
-                {"rel": "root", "href": "../catalog.json", "type": "application/json"},
-                {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
-                *({"rel": "item", "href": f"./items/{item_id}.json", "type": "application/geo+json"} for item_id in items),
-            ],
-        },
-    )
-    root = out / "catalog.json"
-    children = {link["href"] for link in _existing_links(root) if link.get("rel") == "child"} | {f"./{collection}/collection.json"}
-    _write_json(
-        root,
-        {
-            "type": "Catalog",
-            "stac_version": "1.0.0",
-            "id": "landfuse",
-            "description": "Plain GeoTIFFs indexed by landfuse catalog build",
-            "links": [
-                {"rel": "root", "href": "./catalog.json", "type": "application/json"},
-                *({"rel": "child", "href": href, "type": "application/json"} for href in sorted(children)),
-            ],
-        },
-    )
-
-
-def _existing_links(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    try:
-        links = json.loads(path.read_text(encoding="utf-8"))["links"]
-    except (ValueError, KeyError, TypeError):
-        raise ConfigurationError(f"{path} is no STAC catalog", "give another folder with --out, or remove the file") from None
-    return list(links)
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _notes(rasters: list[_Raster], folder: Path, out: Path) -> tuple[str, ...]:
+def _notes(rasters: list[Raster], folder: Path, out: Path) -> tuple[str, ...]:
     notes = []
     for said in dict.fromkeys(raster.assigned for raster in rasters if raster.assigned):
         count = sum(1 for raster in rasters if raster.assigned == said)
@@ -359,9 +340,13 @@ def _notes(rasters: list[_Raster], folder: Path, out: Path) -> tuple[str, ...]:
             f"{count} of {len(rasters)} files are not georeferenced: they were assigned {said}, as a local grid. "
             "Pixels are not moved; do not compare places with other data."
         )
-    if not folder.is_relative_to(out):
-        notes.append(f"The files lie outside the folder of the catalog: add {folder} to allow of this catalog in the area file.")
-    return tuple(notes)
+    return (*notes, *_outside(folder, out))
+
+
+def _outside(folder: Path, out: Path) -> tuple[str, ...]:
+    if folder.is_relative_to(out):
+        return ()
+    return (f"The files lie outside the folder of the catalog: add {folder} to allow of this catalog in the area file.",)
 
 
 def _checked_crs(crs: str) -> None:
@@ -371,7 +356,3 @@ def _checked_crs(crs: str) -> None:
         raise ConfigurationError(f"crs {crs!r} is not known", "expected EPSG:n or WKT of a projected CRS in metres") from None
     if not system.is_projected:
         raise ConfigurationError(f"crs {crs!r} is not projected", "expected a projected CRS in metres, such as the UTM zone EPSG:32633")
-
-
-def _rfc3339(instant: datetime) -> str:
-    return instant.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
