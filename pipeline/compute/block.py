@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pipeline.compute.job import DayCount, Job, Task, TaskRecord
+from pipeline.compute.rescue import read_levels
 from pipeline.fusion.interface import DayPrediction, FusionInput, Method
 from pipeline.fusion.registry import build, options_of
 from pipeline.grid import Block, Grid, Window, halo_cells
@@ -97,7 +98,7 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     first, last = min(days) - before, max(days) + after
     window = block.window.padded(_margin(grid, day_halo(options.halo()))).clipped(*grid.shape)
     store = WorkingStore.open(job.observations)
-    fine = store.read_fine(window, first, last)
+    fine = store.read_fine(window, first, last, levels=read_levels(job, window))
     cells = window.coarse(grid.scale)
     mean, std, observed = store.read_restored(cells, first, last)
     cell = grid.resolution * grid.scale

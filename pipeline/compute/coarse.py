@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pipeline.compute.job import Job
+from pipeline.compute.rescue import read_levels
 from pipeline.fusion.interface import FusionInput
 from pipeline.fusion.registry import build
 from pipeline.grid import Block, Window, runs_of
@@ -52,7 +53,7 @@ def learn(job: Job, windows: Sequence[Window], first: int, last: int) -> dict[st
     fine_means, shares, coarse_means, samples = [], [], [], []
     days = list(range(first, last + 1))
     for window in windows:
-        fine = store.read_fine(window, first, last)
+        fine = store.read_fine(window, first, last, levels=read_levels(job, window))
         if not len(fine.days):
             continue
         values = torch.from_numpy(fine.values)
@@ -76,6 +77,7 @@ def learn(job: Job, windows: Sequence[Window], first: int, last: int) -> dict[st
             coarse_days=tuple(days),
             scale=job.grid.scale,
             resolution=job.grid.resolution,
+            fine_doubt=None if fine.doubt is None else torch.from_numpy(fine.doubt),
         )
         for fine, values, mean, std in samples
         for restored in [apply_bias(mean, std, bias)]

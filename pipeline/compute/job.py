@@ -27,6 +27,8 @@ class Job:
         Options of the method, and what it learnt about the area (JSON-ready).
     restoration : mapping
         ``window`` [days], ``tau`` [days], and what was learnt: ``gain`` and ``offset`` per band.
+    levels : str
+        Path of the levels of bright surfaces that are no clouds; empty when the area has none.
     device : str
         ``"cpu"`` or ``"cuda"``.
     threads : int
@@ -41,6 +43,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     restoration: Mapping[str, Any] = field(default_factory=dict)
+    levels: str = ""
     device: str = "cpu"
     threads: int = 1
 

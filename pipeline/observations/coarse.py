@@ -8,15 +8,17 @@ block or area it is computed in.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
 
 from pipeline.catalog.scene import Scene
 from pipeline.grid import Grid, Window
-from pipeline.observations.masking import Limits, flags, physical
+from pipeline.normalisation.adjustment import Directions
+from pipeline.observations.masking import Limits, doubt, flags, physical
 from pipeline.observations.warp import Lattice, native_cells
-from pipeline.sensors.product import Band, DayLayer
+from pipeline.sensors.product import Band, DayLayer, Product
 from pipeline.sensors.qa import band_quality
 
 SUBDIVISION = 4
@@ -106,6 +108,48 @@ def cell_values(
     sigma = _cell_sum(own, parts) / divisor * np.minimum(spread, LARGEST_INFLATION)
     nothing = np.float32(np.nan)
     return np.where(known, mean, nothing).astype(np.float32), np.where(known, sigma, nothing).astype(np.float32), share.astype(np.float32)
+
+
+def coarse_std(product: Product, reasons: np.ndarray, dated: bool) -> np.ndarray:
+    """1 σ of native values, of the shape of `reasons`.
+
+    Parameters
+    ----------
+    product : Product
+    reasons : ndarray of uint16
+        States that cast doubt make it larger.
+    dated : bool
+        The day of each value is known; otherwise what reflectance may change in ``support.time_std`` days is added.
+    """
+    std = math.hypot(product.std, 0.0 if dated else DAILY_CHANGE * product.support.time_std)
+    factor = doubt(reasons)
+    return np.full(reasons.shape, std, np.float32) if factor is None else factor * np.float32(std)
+
+
+def directions_of(product: Product, layers: Mapping[str, np.ndarray]) -> Directions | None:
+    """Directions of sun and view of native pixels, from a product's angle layers; None when a scene does not have them.
+
+    Parameters
+    ----------
+    product : Product
+    layers : mapping of str to integer ndarray, (y, x)
+        Raw numbers by asset key.
+    """
+    known = product.angles
+    if known is None or not all(asset in layers for asset in known.assets):
+        return None
+
+    def degrees(asset: str) -> np.ndarray:
+        raw = layers[asset]
+        return np.where(raw == known.nodata, np.nan, raw * known.scale)
+
+    if known.relative_azimuth is not None:
+        azimuth = degrees(known.relative_azimuth)
+    else:
+        assert known.view_azimuth is not None
+        assert known.sun_azimuth is not None
+        azimuth = degrees(known.view_azimuth) - degrees(known.sun_azimuth)
+    return Directions(degrees(known.sun_zenith), degrees(known.view_zenith), azimuth)
 
 
 def cell_days(numbers: np.ndarray, seen: np.ndarray, layer: DayLayer, nominal: date, parts: int) -> np.ndarray:

@@ -8,21 +8,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
+from pyproj import Transformer
 
 from pipeline.catalog.hrefs import CatalogLike, redact
 from pipeline.catalog.scene import Scene
 from pipeline.errors import ConfigurationError, LandfuseError
 from pipeline.grid import Grid, Window
-from pipeline.observations.coarse import cell_values, native_index, sub_grid, subdivision
+from pipeline.normalisation.adjustment import Adjustment, coarse_adjustment, fine_adjustment
+from pipeline.observations.coarse import cell_days, cell_values, coarse_std, directions_of, native_index, sub_grid, subdivision
 from pipeline.observations.cube import lazy_scenes
-from pipeline.observations.masking import QA_TYPE, mask_scene, raw_type
+from pipeline.observations.masking import QA_TYPE, WIDE_QA_TYPE, mask_scene, raw_type
 from pipeline.observations.scenes_table import Row
 from pipeline.observations.working import WorkingStore
 from pipeline.sensors.product import Product
 from pipeline.sensors.qa import reasons as qa_reasons
+from pipeline.store.encoding import FILL
 from pipeline.vocabulary import HIDING
 
 STRIP_PIXELS = 4_000_000
@@ -38,6 +42,15 @@ class MaskLike(Protocol):
     def dilate(self) -> float: ...
     @property
     def reflectance(self) -> tuple[float, float]: ...
+
+
+class NormaliseLike(Protocol):
+    """What is looked at of the normalise part of an area file."""
+
+    @property
+    def geometry(self) -> bool: ...
+    @property
+    def bandpass(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ def ingest(
     bands: Sequence[str],
     products: Mapping[str, Product],
     mask: MaskLike,
+    normalise: NormaliseLike,
     catalogs: Mapping[str, CatalogLike],
     threads: int,
     progress: Progress | None = None,
@@ -95,6 +109,8 @@ def ingest(
     products : mapping of str to Product
     mask : MaskPart
         ``dilate`` [m] and ``reflectance`` (lowest, highest).
+    normalise : NormalisePart
+        Which steps are done.
     catalogs : mapping of str to CatalogPart
         Say how hrefs are signed.
     threads : int
@@ -123,7 +139,7 @@ def ingest(
     records: dict[str, IngestRecord] = {}
     pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="read")
     try:
-        futures = [pool.submit(_read_row, row, store, products[row.scene.product], mask, catalogs) for row in rows]
+        futures = [pool.submit(_read_row, row, store, products[row.scene.product], mask, normalise, catalogs) for row in rows]
         for done, future in enumerate(as_completed(futures), start=1):
             record = future.result()
             records[record.identity] = record
@@ -136,15 +152,17 @@ def ingest(
     return [records[row.scene.identity] for row in rows]
 
 
-def _read_row(row: Row, store: WorkingStore, product: Product, mask: MaskLike, catalogs: Mapping[str, CatalogLike]) -> IngestRecord:
+def _read_row(
+    row: Row, store: WorkingStore, product: Product, mask: MaskLike, normalise: NormaliseLike, catalogs: Mapping[str, CatalogLike]
+) -> IngestRecord:
     started = time.monotonic()
     scene, state, error, clear = row.scene, "complete", "", 0.0
     try:
         if scene.role == "fine":
-            window, clear = _read_fine(row, store, product, mask, catalogs)
-            store.complete(row, window, clear, [product.std] * len(store.bands))
+            window, clear, std = _read_fine(row, store, product, mask, normalise, catalogs)
+            store.complete(row, window, clear, std)
         else:
-            window, clear = _read_coarse(row, store, product, mask, catalogs)
+            window, clear = _read_coarse(row, store, product, mask, normalise, catalogs)
             store.complete(row, window, clear)
     except LandfuseError as problem:
         state, error = "failed", redact(str(problem))
@@ -153,49 +171,103 @@ def _read_row(row: Row, store: WorkingStore, product: Product, mask: MaskLike, c
 
 
 def _read_fine(
-    row: Row, store: WorkingStore, product: Product, mask: MaskLike, catalogs: Mapping[str, CatalogLike]
-) -> tuple[Window, float]:
-    """Read, mask and write a fine scene; its window and the share of the area that it shows clear."""
+    row: Row, store: WorkingStore, product: Product, mask: MaskLike, normalise: NormaliseLike, catalogs: Mapping[str, CatalogLike]
+) -> tuple[Window, float, list[float]]:
+    """Read, mask, normalise and write a fine scene; its window, the share of the area that it shows clear, and 1 σ of each band."""
     grid, scene = store.grid, row.scene
     window = footprint(scene, grid)
     radius = mask.dilate / grid.resolution
     # Cloud just outside of a strip, or of the area, hides pixels inside as well: whole cells, so that it stays a grid.
     margin = math.ceil(radius / grid.scale) * grid.scale
-    clear = 0
+    clear, std = 0, [product.std] * len(store.bands)
     for strip in _strips(window, store.block, grid.shape, STRIP_PIXELS):
         padded = strip.padded(margin)
-        part = _window_grid(grid, padded)
-        numbers, layers = _read(scene, product, store.bands, part, catalogs)
+        numbers, layers = _read(scene, product, store.bands, _window_grid(grid, padded), catalogs)
         values, reasons = mask_scene(product, numbers, layers, scene.platform, store.bands, mask.reflectance, radius)
         inside = strip.relative_to(padded).slices
-        store.write_fine(row, strip, values[(slice(None), *inside)], reasons[inside])
+        adjustment = fine_adjustment(
+            product,
+            scene.platform,
+            scene.properties,
+            scene.datetime,
+            scene.day,
+            *_centres(sub_grid(grid, strip.coarse(grid.scale), 1)),
+            store.bands,
+            geometry=normalise.geometry,
+            bandpass=normalise.bandpass,
+        )
+        store.write_fine(row, strip, _adjusted(values[(slice(None), *inside)], adjustment, grid.scale), reasons[inside])
         clear += int(np.count_nonzero((reasons[inside] & int(HIDING)) == 0))
-    return window, clear / (grid.height * grid.width)
+        std = [product.std * float(gain) for gain in adjustment.gain.mean(axis=(1, 2))]
+    return window, clear / (grid.height * grid.width), std
+
+
+def _adjusted(values: np.ndarray, adjustment: Adjustment, scale: int) -> np.ndarray:
+    """Stored reflectance (B, y, x) int16 in the published geometry and bandpass; the pixels of a cell share its gain."""
+    if not adjustment.applied:
+        return values
+    bands, height, width = values.shape
+    cells = values.reshape(bands, height // scale, scale, width // scale, scale)
+    moved = cells * adjustment.gain[:, :, None, :, None] + 10_000 * adjustment.offset[:, None, None, None, None]
+    np.rint(moved, out=moved).clip(FILL + 1, -(FILL + 1), out=moved)
+    return np.where(cells == FILL, np.int16(FILL), moved.astype(np.int16)).reshape(values.shape)
 
 
 def _read_coarse(
-    row: Row, store: WorkingStore, product: Product, mask: MaskLike, catalogs: Mapping[str, CatalogLike]
+    row: Row, store: WorkingStore, product: Product, mask: MaskLike, normalise: NormaliseLike, catalogs: Mapping[str, CatalogLike]
 ) -> tuple[Window, float]:
-    """Read, mask, average and write a coarse scene; its window of cells and the share of the area that it shows."""
+    """Read, mask, normalise, average and write a coarse scene; its window of cells and the share of the area that it shows."""
     grid, scene = store.grid, row.scene
     parts = subdivision(grid, scene)
-    fine = footprint(scene, grid)
-    cells = _outward(fine, grid.scale).clipped(*grid.shape).coarse(grid.scale)
+    cells = _outward(footprint(scene, grid), grid.scale).clipped(*grid.shape).coarse(grid.scale)
     chunk = store.array(f"coarse/{scene.product}/values").chunks[2]
     observed = 0.0
     for strip in _strips(cells, chunk, grid.coarse_shape, STRIP_PIXELS // parts**2):
-        numbers, layers = _read(scene, product, store.bands, sub_grid(grid, strip, parts), catalogs)
-        hidden = np.broadcast_to((qa_reasons(product, layers, scene.platform) & int(HIDING)) != 0, next(iter(numbers.values())).shape)
+        part = sub_grid(grid, strip, parts)
+        numbers, layers = _read(scene, product, store.bands, part, catalogs)
+        reasons = np.broadcast_to(qa_reasons(product, layers, scene.platform), part.shape)
+        hidden = (reasons & int(HIDING)) != 0
+        days = None
+        if product.day_layer is not None and product.day_layer.asset in layers:
+            days = cell_days(layers[product.day_layer.asset], ~hidden, product.day_layer, scene.day, parts)
+        # With angles of its own every native pixel is a case of its own; without them one gain serves a whole cell.
+        directions = directions_of(product, layers) if normalise.geometry else None
+        repeat = parts if directions is None else 1
+        adjustment = coarse_adjustment(
+            product,
+            scene.platform,
+            scene.day,
+            _centres(part if directions is not None else sub_grid(grid, strip, 1))[1],
+            store.bands,
+            directions,
+            geometry=normalise.geometry,
+            bandpass=normalise.bandpass,
+        )
+        native_std = coarse_std(product, reasons, days is not None) * _repeated(adjustment.inflation, repeat)
         shape = (len(store.bands), *strip.shape)
         mean, std, share = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), np.zeros(shape, np.float32)
         for at, name in enumerate(store.bands):
             if name in numbers:
-                band = product.bands[name]
+                band, gain = product.bands[name], _repeated(adjustment.gain[at], repeat)
                 quality = layers[band.quality_asset] if band.quality_asset else None
-                mean[at], std[at], share[at] = cell_values(numbers[name], hidden, quality, band, product.std, mask.reflectance, parts)
-        store.write_coarse(row, strip, mean, std, share)
+                found = cell_values(numbers[name], hidden, quality, band, native_std * gain, mask.reflectance, parts, gain)
+                mean[at], std[at], share[at] = found[0] + adjustment.offset[at], found[1], found[2]
+        store.write_coarse(row, strip, mean, std, share, days)
         observed += float(share.sum()) / len(numbers)
     return cells, observed / math.prod(grid.coarse_shape)
+
+
+def _repeated(cells: np.ndarray, times: int) -> np.ndarray:
+    """Values of cells (Y, X) on their sub-pixels."""
+    return cells.repeat(times, 0).repeat(times, 1)
+
+
+@lru_cache(maxsize=32)
+def _centres(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude [degrees] of the pixel centres of a grid, (y, x)."""
+    to_lonlat = Transformer.from_crs(grid.crs, "OGC:CRS84", always_xy=True)
+    longitude, latitude = to_lonlat.transform(*np.meshgrid(grid.x, grid.y))
+    return longitude, latitude
 
 
 def _read(
@@ -211,9 +283,15 @@ def _read(
     for (dtype, number), names in by_type.items():
         numbers |= _computed(scene, names, grid, dtype, float(number), catalogs)
     present = [layer.asset for layer in product.layers_of(scene.platform) if layer.required or layer.asset in scene.assets]
-    present += [asset for name in numbers if (asset := product.bands[name].quality_asset)]
-    assets = list(dict.fromkeys(present))
-    return numbers, _computed(scene, assets, grid, QA_TYPE, 0, catalogs) if assets else {}
+    if product.day_layer is not None and product.day_layer.asset in scene.assets:
+        present.append(product.day_layer.asset)
+    if product.angles is not None and all(asset in scene.assets for asset in product.angles.assets):
+        present += product.angles.assets
+    quality = {asset: product.bands[name].quality_bits for name in numbers if (asset := product.bands[name].quality_asset)}
+    wide = [asset for asset, bits in quality.items() if bits is not None]
+    narrow = [asset for asset in dict.fromkeys((*present, *quality)) if asset not in wide]
+    layers = _computed(scene, narrow, grid, QA_TYPE, 0, catalogs) if narrow else {}
+    return numbers, layers | (_computed(scene, wide, grid, WIDE_QA_TYPE, 0, catalogs) if wide else {})
 
 
 def _computed(

@@ -19,6 +19,7 @@ def observations_path(area: Area) -> Path:
         "grid": asdict(area.grid),
         "bands": list(science.bands),
         "products": {name: area.products[name].model_dump(mode="json") for name in sorted(used)},
-        "mask": science.mask.model_dump(mode="json"),
+        "mask": science.mask.model_dump(mode="json", exclude={"rescue"}),
+        "normalise": science.normalise.model_dump(mode="json", exclude={"coregistration"}),
     }
     return area.runtime.root / "work" / f"observations-{int(recipe_hash(recipe)):016x}.zarr"

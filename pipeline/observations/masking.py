@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 from pipeline.sensors.product import Band, Product
 from pipeline.sensors.qa import reasons as qa_reasons
 from pipeline.store.encoding import FILL, encode_reflectance
-from pipeline.vocabulary import Reason
+from pipeline.vocabulary import DOUBT, Reason
 
 QA_TYPE = np.dtype(np.int32)
 """Type that QA layers are read as: it holds every bit field of 8 and 16 bits."""
@@ -78,6 +80,17 @@ def _tables(band: Band, dtype: str, limits: Limits) -> tuple[np.ndarray, np.ndar
     kind = np.dtype(dtype)
     numbers = np.arange(2 ** (8 * kind.itemsize), dtype=f"u{kind.itemsize}").view(kind)
     return encode_reflectance(physical(numbers, band)), flags(numbers, band, limits)
+
+
+def doubt(reasons: np.ndarray) -> np.ndarray | None:
+    """Factor of the 1 σ of each pixel with these reasons, float32; None when it is 1 everywhere."""
+    some = int(functools.reduce(operator.or_, DOUBT))
+    if not (reasons & some).any():
+        return None
+    factor = np.ones(reasons.shape, np.float32)
+    for state, times in DOUBT.items():
+        factor[reasons & int(state) != 0] *= np.float32(times)
+    return factor
 
 
 def mask_scene(

@@ -22,8 +22,6 @@ of fixed length: missing chunks cost nothing, and no writer ever has to grow it.
 
 from __future__ import annotations
 
-import functools
-import operator
 import os
 import shutil
 import threading
@@ -42,10 +40,11 @@ from pipeline.catalog.scene import Scene
 from pipeline.errors import StoreError
 from pipeline.grid import EPOCH, Grid, Window, day_number
 from pipeline.observations.coarse import NO_DAY
+from pipeline.observations.masking import doubt
 from pipeline.observations.rescue import brightness, rescued
 from pipeline.observations.scenes_table import Row, read_table, with_superseded, write_table
 from pipeline.store.encoding import FILL, STD_FILL, decode_reflectance, decode_std, encode_reflectance, encode_std
-from pipeline.vocabulary import DOUBT, HIDING, Reason
+from pipeline.vocabulary import HIDING, Reason
 
 VERSION = 2
 DAYS = 32768
@@ -83,13 +82,7 @@ class FineStack:
     @property
     def doubt(self) -> np.ndarray | None:
         """Factor of the 1 σ of each pixel, (K, y, x) float32; None when it is 1 everywhere."""
-        some = int(functools.reduce(operator.or_, DOUBT))
-        if not (self.reasons & some).any():
-            return None
-        factor = np.ones(self.reasons.shape, np.float32)
-        for state, times in DOUBT.items():
-            factor[self.reasons & int(state) != 0] *= np.float32(times)
-        return factor
+        return doubt(self.reasons)
 
 
 @dataclass(frozen=True)
@@ -355,8 +348,17 @@ class WorkingStore:
                 reasons[k] = int(Reason.FILL)  # the place is the next day's; values and std were left alone
         return FineStack(np.array(kept, np.int64), values[: len(kept)], std[: len(kept)], reasons[: len(kept)])
 
-    def read_brightness(self, window: Window, first_day: int, last_day: int) -> tuple[np.ndarray, np.ndarray]:
-        """What `rescue.levels` looks at: the mean of the bands and the reasons of each scene, whatever hides it.
+    def read_brightness(self, window: Window, first_day: int, last_day: int, images: int) -> tuple[np.ndarray, np.ndarray]:
+        """What `rescue.levels` looks at: the mean of the bands and the reasons of scenes, whatever hides them.
+
+        Parameters
+        ----------
+        window : Window
+            Any rectangle of fine pixels inside the area.
+        first_day, last_day : int
+            Day numbers, both included.
+        images : int
+            At most so many scenes, evenly chosen.
 
         Returns
         -------
@@ -364,7 +366,8 @@ class WorkingStore:
             Reflectance · 10⁴; FILL outside of a scene.
         reasons : ndarray, (N, y, x) uint16
         """
-        rows = list(self._fine_rows(window, first_day, last_day))
+        found = list(self._fine_rows(window, first_day, last_day))
+        rows = found[:: max(-(-len(found) // images), 1)]
         bright = np.full((len(rows), *window.shape), FILL, np.int16)
         reasons = np.full((len(rows), *window.shape), int(Reason.FILL), np.uint16)
         for n, row in enumerate(rows):
@@ -564,9 +567,7 @@ def _by_day(stack: CoarseStack, offsets: np.ndarray) -> CoarseStack:
         Days from the nominal day; NO_DAY where the day of the image stands.
     """
     parts = [
-        (at, int(offset))
-        for at, image in enumerate(stack.values)
-        for offset in np.unique(offsets[at][np.isfinite(image).any(axis=0)])
+        (at, int(offset)) for at, image in enumerate(stack.values) for offset in np.unique(offsets[at][np.isfinite(image).any(axis=0)])
     ]
     days = np.array([stack.days[at] if offset == NO_DAY else stack.nominal[at] + offset for at, offset in parts], np.float64)
     order = np.argsort(days, kind="stable")
@@ -582,9 +583,7 @@ def _by_day(stack: CoarseStack, offsets: np.ndarray) -> CoarseStack:
     )
 
 
-def _layouts(
-    grid: Grid, bands: Sequence[str], products: Iterable[str], block: int, dated: Collection[str]
-) -> dict[str, dict[str, Any]]:
+def _layouts(grid: Grid, bands: Sequence[str], products: Iterable[str], block: int, dated: Collection[str]) -> dict[str, dict[str, Any]]:
     count = len(bands)
     fine, coarse = grid.shape, grid.coarse_shape
     block_cells = block // grid.scale

@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.vocabulary import Reason
 
@@ -52,10 +52,13 @@ class Layer(_Strict):
     bits: dict[str, tuple[int, ...]] = Field(default_factory=dict, description="Reason → bits, any of which sets it")
     fields: dict[str, tuple[BitField, ...]] = Field(default_factory=dict, description="Reason → numbers in adjacent bits that set it")
     values: dict[str, tuple[int, ...]] = Field(default_factory=dict, description="Reason → values that set it")
+    ranges: dict[str, tuple[tuple[int, int], ...]] = Field(
+        default_factory=dict, description="Reason → ranges of values that set it, both ends included"
+    )
     required: bool = Field(default=True, description="a scene without this layer is not used")
     platforms: tuple[str, ...] = Field(default=(), description="platforms whose scenes have this layer; all when empty")
 
-    @field_validator("bits", "fields", "values", mode="before")
+    @field_validator("bits", "fields", "values", "ranges", mode="before")
     @classmethod
     def _known_reasons(cls, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -93,6 +96,12 @@ class AngleLayers(_Strict):
     scale: float = Field(default=0.01, description="degrees of one DN")
     nodata: int | None = Field(default=None, description="DN that means no data")
 
+    @model_validator(mode="after")
+    def _azimuths(self) -> AngleLayers:
+        if self.relative_azimuth is None and (self.view_azimuth is None or self.sun_azimuth is None):
+            raise ValueError("angles need relative_azimuth, or both view_azimuth and sun_azimuth")
+        return self
+
     @property
     def assets(self) -> tuple[str, ...]:
         """Keys of the layers there are."""
@@ -124,14 +133,23 @@ class Product(_Strict):
     support: Support = Support()
     id_pattern: str | None = Field(
         default=None,
-        description="regular expression with named groups of: sensor, path, row, date (YYYYMMDD), doy (YYYYDDD), tile, stamp, category",
+        description="regular expression with named groups of: sensor, path, row, date (YYYYMMDD), doy (YYYYDDD), time, tile, version, stamp, category",
     )
     platforms: dict[str, str] = Field(
         default_factory=dict, description="the id's sensor → platform; goes before what the item says, which some archives left empty"
     )
     local_hour: dict[str, float] = Field(
         default_factory=dict,
-        description="platform → solar-local hour of its overpass; with day: id, of products whose day is one of UTC (dailies, not NBAR)",
+        description=(
+            "platform → solar-local hour of its overpass. It turns a UTC date without an hour into a solar day: that of the id of a product "
+            "of one day (a composite keeps the day of its id), or that of an item that says the date of its acquisition only"
+        ),
+    )
+    foreign: dict[str, str] = Field(
+        default_factory=dict, description="regular expression of ids that its collections hold as well → why they are not this product"
+    )
+    hdf5: dict[str, str] = Field(
+        default_factory=dict, description="asset → path in the HDF5 file that holds all of them, for items that have nothing else"
     )
     day_layer: DayLayer | None = Field(default=None, description="day of each pixel of a composite; without it all are of the centre")
     geometry: Literal["observed", "noon", "hls", "published"] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.config import Area
 from pipeline.observations.location import observations_path
 from pipeline.steps.plan import compare, load_plan
-from pipeline.steps.recipe import coarse_products
+from pipeline.steps.recipe import coarse_products, dated_products
 from pipeline.steps.runs import Progress, save, silent
 
 
@@ -25,7 +25,7 @@ def ingest(area: Area, run_id: str, progress: Progress = silent) -> dict[str, in
     store = (
         WorkingStore.open(path)
         if path.exists()
-        else WorkingStore.create(path, area.grid, area.science.bands, coarse_products(area), area.science.block)
+        else WorkingStore.create(path, area.grid, area.science.bands, coarse_products(area), area.science.block, dated_products(area))
     )
     wanted = [scene for scene in made.scenes if scene.id in set(made.unread)]
     records = read_scenes(
@@ -35,6 +35,7 @@ def ingest(area: Area, run_id: str, progress: Progress = silent) -> dict[str, in
         area.science.bands,
         area.products,
         area.science.mask,
+        area.science.normalise,
         area.runtime.catalogs,
         area.runtime.read_threads,
         progress,

@@ -18,7 +18,7 @@ from pipeline.grid import Window, day_from_number, day_number
 from pipeline.observations.location import observations_path
 from pipeline.planning import DayPlan, Reach, day_digests, recipe_hash
 from pipeline.steps.plan import Plan, load_plan
-from pipeline.steps.recipe import ALGORITHM, as_input, parameters_path, reach_of, read_parameters, recipe_of
+from pipeline.steps.recipe import ALGORITHM, as_input, levels_path, parameters_path, reach_of, read_parameters, recipe_of
 from pipeline.steps.runs import Progress, save, silent, write_json
 
 SAMPLE_WINDOW = 128
@@ -83,6 +83,7 @@ def job_of(area: Area, staging: str = "", device: str = "cpu") -> Job:
         method=science.method.name,
         options=science.method.options,
         restoration=science.restoration.model_dump(),
+        levels=str(levels_path(area)),
         device=device,
         threads=area.runtime.compute.torch_threads,
     )
@@ -90,7 +91,8 @@ def job_of(area: Area, staging: str = "", device: str = "cpu") -> Job:
 
 def with_parameters(job: Job, learnt: Mapping[str, Any]) -> Job:
     """The job with what was learnt about the area."""
-    return replace(job, parameters=learnt["method"], restoration={**job.restoration, "bias": learnt["restoration"]})
+    restoration = {**job.restoration, "bias": learnt["restoration"]}
+    return replace(job, parameters=learnt["method"], restoration=restoration, levels=job.levels if learnt["rescue"]["pixels"] else "")
 
 
 def _estimate(area: Area, cluster: Any, job: Any, planned: Plan, progress: Progress) -> dict[str, Any]:
@@ -103,12 +105,15 @@ def _estimate(area: Area, cluster: Any, job: Any, planned: Plan, progress: Progr
     last = max(first, min(max(days), day_number(planned.last) + reach.after))
     windows = sample_windows(area)
     progress("estimate", 0, 1)
+    rescue = _rescue(area, cluster, job, first, last) if area.science.mask.rescue else {"pixels": 0}
+    job = replace(job, levels=job.levels if rescue["pixels"] else "")
     for _, learnt in cluster.map(learn, [(job, windows, first, last)]):
         if isinstance(learnt, Exception):
             raise LandfuseError(f"the parameters of area {area.name!r} could not be estimated: {learnt!r}") from learnt
     progress("estimate", 1, 1)
     document = {
         **learnt,
+        "rescue": rescue,
         "recipe": recipe_of(area),
         "trained_from": day_from_number(first).isoformat(),
         "trained_to": day_from_number(last).isoformat(),
@@ -116,6 +121,21 @@ def _estimate(area: Area, cluster: Any, job: Any, planned: Plan, progress: Progr
     document["digest"] = f"{int(recipe_hash(document)):016x}"
     write_json(parameters_path(area), document)
     return document
+
+
+def _rescue(area: Area, cluster: Any, job: Job, first: int, last: int) -> dict[str, Any]:
+    """Find the bright surfaces that the cloud mask takes for clouds: how many pixels, and where their levels are kept."""
+    from pipeline.compute.rescue import create_levels, find_levels
+
+    create_levels(job.levels, area.grid, area.science.block)
+    pixels, digests = 0, {}
+    calls = [(job, block, first, last) for block in area.grid.blocks(area.science.block)]
+    for position, found in cluster.map(find_levels, calls):
+        if isinstance(found, Exception):
+            raise LandfuseError(f"bright surfaces of area {area.name!r} could not be looked for: {found!r}") from found
+        pixels += found[0]
+        digests[str(position)] = found[1]
+    return {"pixels": pixels, "digest": f"{int(recipe_hash(digests)):016x}"}
 
 
 def sample_windows(area: Area) -> list[Window]:

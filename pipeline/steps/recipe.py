@@ -41,6 +41,7 @@ def recipe_of(area: Area) -> dict[str, Any]:
         "bands": list(science.bands),
         "products": {name: area.products[name].model_dump(mode="json") for name in sorted(used)},
         "mask": science.mask.model_dump(mode="json"),
+        "normalise": science.normalise.model_dump(mode="json"),
         "restoration": science.restoration.model_dump(mode="json"),
         "method": science.method.name,
         "options": options_of(science.method.name, science.method.options).model_dump(mode="json"),
@@ -58,9 +59,7 @@ def as_input(area: Area, scene: Scene) -> Input:
     # A centre between two days is up to half a day off; cells that know their day lie anywhere in the support.
     spread = max((scene.last_day - scene.day).days - centre, (scene.day - scene.first_day).days + centre) if own_days else 0
     between = math.ceil(abs(scene.centre - centre))
-    return Input(
-        scene.id, scene.identity, scene.role, day_number(scene.day) + centre, scene_window(area, scene), max(spread, between)
-    )
+    return Input(scene.id, scene.identity, scene.role, day_number(scene.day) + centre, scene_window(area, scene), max(spread, between))
 
 
 def scene_window(area: Area, scene: Scene) -> Window:
@@ -75,10 +74,20 @@ def parameters_path(area: Area) -> Path:
     return area.runtime.root / "work" / f"parameters-{int(recipe_hash(key)):016x}.json"
 
 
+def levels_path(area: Area) -> Path:
+    """Levels of the bright surfaces of the area, learnt with its parameters."""
+    return parameters_path(area).with_name(parameters_path(area).name.replace("parameters", "levels")).with_suffix(".zarr")
+
+
 def read_parameters(area: Area) -> dict[str, Any] | None:
     """The parameters of the area, or None before they were estimated."""
     path = parameters_path(area)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def dated_products(area: Area) -> list[str]:
+    """Those of the coarse products whose values have a day of their own."""
+    return [name for name in coarse_products(area) if area.products[name].day_layer is not None]
 
 
 def coarse_products(area: Area) -> list[str]:

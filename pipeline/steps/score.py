@@ -140,5 +140,16 @@ def _withheld_images(area: Area, days: Sequence[date], progress: Progress) -> Wo
     path = observations_path(area).with_name(observations_path(area).name.replace("observations", "withheld"))
     science = area.science
     store = WorkingStore.open(path) if path.exists() else WorkingStore.create(path, area.grid, science.bands, (), science.block)
-    ingest(scenes, store, area.grid, science.bands, area.products, science.mask, area.runtime.catalogs, area.runtime.read_threads, progress)
+    ingest(
+        scenes,
+        store,
+        area.grid,
+        science.bands,
+        area.products,
+        science.mask,
+        science.normalise,
+        area.runtime.catalogs,
+        area.runtime.read_threads,
+        progress,
+    )
     return store

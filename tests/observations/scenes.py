@@ -13,6 +13,7 @@ from pyproj import Transformer
 from rasterio.transform import Affine
 
 from pipeline.catalog.scene import Scene
+from pipeline.config import NormalisePart
 from pipeline.grid import Grid
 from pipeline.sensors import Product, builtin_products
 
@@ -36,6 +37,8 @@ H19V04 = (1111950.519667, 5559752.598333)
 LANDSAT = builtin_products()["landsat-c2-l2"]
 MCD43 = builtin_products()["modis-43A4-061"]
 DAY = date(2024, 6, 1)
+AS_SEEN = NormalisePart(geometry=False, bandpass=False)
+"""Reflectance as the providers made it."""
 
 
 def small_grid(crs: str = UTM33, size: int = 960) -> Grid:

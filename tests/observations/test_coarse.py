@@ -17,7 +17,7 @@ from pipeline.sensors.product import Band
 from pipeline.store.encoding import decode_reflectance
 from pipeline.vocabulary import BANDS
 
-from .scenes import LOCAL, MCD43, UTM33, make_scene, modis_scene, small_grid, write_tiff
+from .scenes import AS_SEEN, LOCAL, MCD43, UTM33, make_scene, modis_scene, small_grid, write_tiff
 
 LIMITS = (-0.05, 1.6)
 BAND = Band(asset="b", scale=1e-4, nodata=32767, dtype="int16", quality_asset="q", quality_drop=(255,), quality_inflate=(1,))
@@ -56,7 +56,7 @@ def test_a_tiny_share_does_not_enlarge_sigma_without_bound() -> None:
 
 def coarse_of(folder: Path, grid: Grid, scene, block: int, products: dict[str, Product] | None = None) -> tuple[np.ndarray, ...]:
     store = WorkingStore.create(folder, grid, BANDS, [scene.product], block)
-    records = ingest([scene], store, grid, BANDS, products or builtin_products(), MaskPart(), {}, 1)
+    records = ingest([scene], store, grid, BANDS, products or builtin_products(), MaskPart(), AS_SEEN, {}, 1)
     assert [record.error for record in records] == [""]
     cells = Window(0, 0, *grid.coarse_shape)
     stack = store.read_coarse(cells, 0, 30000)

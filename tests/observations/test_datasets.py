@@ -21,7 +21,7 @@ from pipeline.observations.working import WorkingStore
 from pipeline.sensors import builtin_products
 from pipeline.vocabulary import BANDS, Reason
 
-from .scenes import DAY, landsat_scene, modis_scene, small_grid
+from .scenes import AS_SEEN, DAY, landsat_scene, modis_scene, small_grid
 
 MODIS = "modis-43A4-061"
 
@@ -52,7 +52,7 @@ def filled(tmp_path: Path) -> tuple[Area, WorkingStore]:
     ]
     scenes += [modis_scene(tmp_path, f"m{at}", grid, day=DAY + timedelta(days=at), seed=at) for at in range(3)]
     store = WorkingStore.create(observations_path(area), grid, BANDS, [MODIS], 64)
-    ingest(scenes, store, grid, BANDS, builtin_products(), MaskPart(dilate=0), {}, 2)
+    ingest(scenes, store, grid, BANDS, builtin_products(), MaskPart(dilate=0), AS_SEEN, {}, 2)
     return area, store
 
 

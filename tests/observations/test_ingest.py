@@ -24,7 +24,7 @@ from pipeline.sensors import builtin_products
 from pipeline.store.encoding import FILL
 from pipeline.vocabulary import BANDS, Reason
 
-from .scenes import DAY, UTM33, landsat_scene, modis_scene, small_grid
+from .scenes import AS_SEEN, DAY, UTM33, landsat_scene, modis_scene, small_grid
 
 ALL = Window(0, 0, 32, 32)
 
@@ -34,7 +34,7 @@ def new_store(path: Path, grid: Grid, block: int = 16) -> WorkingStore:
 
 
 def run(store: WorkingStore, scenes: list[Scene], dilate: float = 90.0, threads: int = 2) -> list[IngestRecord]:
-    return ingest(scenes, store, store.grid, BANDS, builtin_products(), MaskPart(dilate=dilate), {}, threads)
+    return ingest(scenes, store, store.grid, BANDS, builtin_products(), MaskPart(dilate=dilate), AS_SEEN, {}, threads)
 
 
 def clouded(shape: tuple[int, int]) -> np.ndarray:
@@ -150,15 +150,15 @@ def test_a_product_without_any_band_of_the_area_is_refused(tmp_path: Path) -> No
     scene = landsat_scene(tmp_path, "a", west=grid.west, north=grid.north, shape=(32, 32))
     store = WorkingStore.create(tmp_path / "o.zarr", grid, ["ndvi"], [], 16)
     with pytest.raises(ConfigurationError, match="the area asks for ndvi"):
-        ingest([scene], store, grid, ["ndvi"], builtin_products(), MaskPart(), {}, 1)
+        ingest([scene], store, grid, ["ndvi"], builtin_products(), MaskPart(), AS_SEEN, {}, 1)
     with pytest.raises(ConfigurationError, match="another grid or other bands"):
-        ingest([scene], store, grid, BANDS, builtin_products(), MaskPart(), {}, 1)
+        ingest([scene], store, grid, BANDS, builtin_products(), MaskPart(), AS_SEEN, {}, 1)
 
 
 CHILD = """
 import json, sys
 from pipeline.catalog.scene import Scene
-from pipeline.config import MaskPart
+from pipeline.config import MaskPart, NormalisePart
 from pipeline.observations import working
 from pipeline.observations.ingest import ingest
 from pipeline.sensors import builtin_products
@@ -168,7 +168,7 @@ working.TABLE_INTERVAL = 0.0
 store = working.WorkingStore.open(sys.argv[1])
 scenes = [Scene.from_dict(record) for record in json.load(open(sys.argv[2]))]
 say = lambda stage, done, total: print(done, flush=True)
-ingest(scenes, store, store.grid, BANDS, builtin_products(), MaskPart(), {}, 2, say)
+ingest(scenes, store, store.grid, BANDS, builtin_products(), MaskPart(), NormalisePart(), {}, 2, say)
 """
 
 

@@ -20,7 +20,7 @@ from pipeline.sandbox.archive import SandboxSpec, write_sandbox
 from pipeline.sensors import Product
 from pipeline.sensors.product import Band
 
-from .scenes import UTM33, make_scene
+from .scenes import AS_SEEN, UTM33, make_scene
 
 MODIS = "modis-43A4-061"
 
@@ -43,7 +43,7 @@ def test_a_simulated_archive_is_read_in_place_and_in_its_units(tmp_path: Path) -
     zones = {scene.crs for scene in scenes if scene.role == "fine"}
     assert len(zones) == 2, "the sandbox has scenes of the own and of a neighbouring zone"
     store = WorkingStore.create(observations_path(area), grid, area.science.bands, [MODIS], 64)
-    records = ingest(scenes, store, grid, area.science.bands, area.products, MaskPart(), area.runtime.catalogs, 2)
+    records = ingest(scenes, store, grid, area.science.bands, area.products, MaskPart(), AS_SEEN, area.runtime.catalogs, 2)
     assert {record.error for record in records} == {""}
     fine = store.read_fine(grid.window, 0, 30000)
     zone_of = {scene.day: scene.crs for scene in scenes if scene.role == "fine"}
@@ -88,7 +88,7 @@ def test_a_real_set_without_georeference_keeps_its_numbers(tmp_path: Path) -> No
         for band in (1, 12, 23)
     ]
     store = WorkingStore.create(tmp_path / "o.zarr", grid, ["ndvi"], ["landsat-c2-l2"], 288)
-    records = ingest(scenes, store, grid, ["ndvi"], {"landsat-c2-l2": product}, MaskPart(reflectance=(-1, 1)), {}, 2)
+    records = ingest(scenes, store, grid, ["ndvi"], {"landsat-c2-l2": product}, MaskPart(reflectance=(-1, 1)), AS_SEEN, {}, 2)
     assert {record.error for record in records} == {""}
     with rasterio.open(path) as dataset:
         numbers = dataset.read([1, 12, 23])
