@@ -14,9 +14,9 @@ from scipy.ndimage import correlate1d, maximum_filter
 from pipeline.grid import Grid, Window, day_number
 from pipeline.sandbox.landscape import LandCover
 from pipeline.sandbox.noise import Array, field, fractal, gauss, key_of, uniform
-from pipeline.sandbox.orbit import Pass
+from pipeline.sandbox.orbit import Pass, view_from
 from pipeline.sandbox.sky import CLOUD, HAZE, SHADE, Sky
-from pipeline.sandbox.sun import anisotropy, sun_position, vegetation_of
+from pipeline.sandbox.sun import anisotropy, equation_of_time, sun_position, vegetation_of
 from pipeline.sandbox.world import TRUTH_HOUR, Scenery
 
 SCALE, OFFSET = 2.75e-5, -0.2
@@ -118,7 +118,9 @@ def landsat_scenes(scenery: Scenery, sky: Sky, grid: Grid, flight: Pass, longitu
         return []
     seen = _bounding(swaths[0] | swaths[1])
     window = Window(shown.row + seen.row, shown.col + seen.col, seen.height, seen.width)
-    view = _observe(scenery, sky, flight, window)
+    _, south, _, north = grid.lonlat_bounds
+    latitude = (south + north) / 2
+    view = _observe(scenery, sky, flight, window, longitude, latitude)
     scenes = []
     for place, row in enumerate(flight.rows):
         covered = swaths[place][seen.slices]
@@ -134,7 +136,7 @@ def landsat_scenes(scenery: Scenery, sky: Sky, grid: Grid, flight: Pass, longitu
         jitter = [int(12 * value) for value in uniform(key, np.arange(4), place + 10)]
         frame = _frame(view, covered, part, corner, grid, _epsg(longitude, flight.eastern), jitter)
         for number, delay, error in processings:
-            scenes.append(_scene(frame, flight, row, place, key, number, delay, error, longitude, scenery.latitude))
+            scenes.append(_scene(frame, flight, row, place, key, number, delay, error, longitude, latitude))
     return scenes
 
 
@@ -150,15 +152,21 @@ def _first_of_month(flight: Pass) -> bool:
     return flight.platform == "landsat-8" and not flight.eastern and earlier.month != flight.day.month
 
 
-def _observe(scenery: Scenery, sky: Sky, flight: Pass, window: Window) -> _View:
+def _sun(flight: Pass, latitude: float) -> tuple[float, float]:
+    """Zenith and azimuth of the sun during a pass [degrees]: the orbit keeps mean solar time, the truth apparent time."""
+    return sun_position(flight.day, latitude, TRUTH_HOUR + equation_of_time(flight.day))
+
+
+def _observe(scenery: Scenery, sky: Sky, flight: Pass, window: Window, longitude: float, latitude: float) -> _View:
     day, seed = flight.day, scenery.seed
     number = day_number(day)
     x, y = scenery.canvas.x[window.slices[1]], scenery.canvas.y[window.slices[0]]
     surface = scenery.surface(day, window)
-    zenith, _ = sun_position(day, scenery.latitude, TRUTH_HOUR)
-    view_zenith, relative_azimuth = (6.5, 40.0) if flight.eastern else (4.5, 140.0)
+    sun_zenith, sun_azimuth = _sun(flight, latitude)
+    reference, _ = sun_position(day, latitude, TRUTH_HOUR)
+    view_zenith, view_azimuth = view_from(flight.path, longitude, latitude)
     seen = surface.reflectance
-    seen *= anisotropy(vegetation_of(seen), zenith, view_zenith, relative_azimuth, zenith)
+    seen *= anisotropy(vegetation_of(seen), min(sun_zenith, 75), view_zenith, view_azimuth - sun_azimuth, min(reference, 75))
 
     opacity = sky.opacity(day, TRUTH_HOUR, x, y)
     shade = sky.shadow(day, TRUTH_HOUR, x, y) * (1 - opacity)
@@ -270,7 +278,7 @@ def _scene(
     minutes = TRUTH_HOUR * 60 - longitude * 4 + 0.4 * place + 8e-3 * float(gauss(key, 6)[0])
     instant = datetime(flight.day.year, flight.day.month, flight.day.day, tzinfo=UTC) + timedelta(minutes=minutes)
     created = instant.replace(microsecond=0) + delay
-    zenith, azimuth = sun_position(flight.day, latitude, TRUTH_HOUR)
+    zenith, azimuth = _sun(flight, latitude)
     tier = 2 if uniform(key, place, 7)[0] < 0.08 else 1
     start = f"{_SENSOR[flight.platform]}_L2SP_{flight.path:03d}{row:03d}_{instant:%Y%m%d}"
     product_id = f"{start}_{created - timedelta(days=1):%Y%m%d}_02_T{tier}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 
 def sun_position(day: date, latitude: float, hour: float) -> tuple[float, float]:
-    """Zenith and azimuth (clockwise from north) of the sun [degrees].
+    """Zenith and azimuth (clockwise from north) of the sun [degrees], to 0.3° (series of Spencer 1971).
 
     Parameters
     ----------
@@ -17,10 +18,14 @@ def sun_position(day: date, latitude: float, hour: float) -> tuple[float, float]
     latitude : float
         Degrees.
     hour : float
-        Local solar time [h].
+        Apparent solar time [h]: at 12 the sun stands on the meridian.
     """
-    number = day.timetuple().tm_yday
-    declination = np.deg2rad(-23.44) * np.cos(2 * np.pi * (number + 10) / 365.25)
+    year = _angle_of_year(day)
+    declination = (
+        (0.006918 - 0.399912 * np.cos(year) + 0.070257 * np.sin(year))
+        + (-0.006758 * np.cos(2 * year) + 0.000907 * np.sin(2 * year))
+        + (-0.002697 * np.cos(3 * year) + 0.00148 * np.sin(3 * year))
+    )
     angle = np.deg2rad((hour - 12) * 15)
     phi = np.deg2rad(latitude)
     cosine = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(angle)
@@ -29,6 +34,17 @@ def sun_position(day: date, latitude: float, hour: float) -> tuple[float, float]
     north = np.sin(declination) * np.cos(phi) - np.cos(declination) * np.sin(phi) * np.cos(angle)
     azimuth = np.arctan2(east, north)
     return float(np.rad2deg(zenith)), float(np.rad2deg(azimuth) % 360)
+
+
+def equation_of_time(day: date) -> float:
+    """Apparent minus mean solar time [h], within ±0.28 (Spencer 1971). Satellites keep mean solar time."""
+    year = _angle_of_year(day)
+    first = 0.000075 + 0.001868 * np.cos(year) - 0.032077 * np.sin(year)
+    return float(12 / np.pi * (first - 0.014615 * np.cos(2 * year) - 0.040849 * np.sin(2 * year)))
+
+
+def _angle_of_year(day: date) -> float:
+    return 2 * math.pi * (day.timetuple().tm_yday - 1) / 365
 
 
 def kernels(sun_zenith: float, view_zenith: float, relative_azimuth: float) -> tuple[float, float]:
