@@ -32,6 +32,7 @@ _KEPT = (
     "eo:cloud_cover",
     "landsat:cloud_cover_land",
     "landsat:correction",
+    "landsat:wrs_path",
     "landfuse:georeference",
 )
 
@@ -86,7 +87,8 @@ def scene_from_item(item: Mapping[str, Any], name: str, product: Product, longit
         shape=shape,
         bounds=lonlat_bounds(item),
         assets=assets,
-        properties={key: properties[key] for key in _KEPT if properties.get(key) is not None},
+        properties={key: properties[key] for key in _KEPT if properties.get(key) is not None}
+        | ({"landsat:wrs_path": parts["path"]} if "path" in parts else {}),
     )
 
 

@@ -81,8 +81,8 @@ def fine_adjustment(
     platform : str
         As in the scene (``landsat-7``).
     properties : mapping
-        Of the scene. Of use are ``view:sun_elevation`` and ``view:sun_azimuth``, ``landsat:wrs_path`` and ``footprint``, the
-        outline of the scene as pairs of longitude and latitude.
+        Of the scene. Of use are ``landsat:wrs_path``, or else ``footprint``, the outline of the scene as pairs of longitude and
+        latitude; and ``view:sun_elevation`` and ``view:sun_azimuth`` where the instant has no time of day.
     instant : datetime
         Of the acquisition.
     day : date
@@ -219,17 +219,12 @@ def _landsat_directions(
 def _sun(properties: Mapping[str, Any], instant: datetime, day: date, longitude: Array, latitude: Array) -> tuple[Array, Array, str]:
     """Zenith and azimuth of the sun at each cell, and what they come from.
 
-    What the item says holds for the middle of the scene; from there on it changes as calculated.
+    What an item says of the sun holds for the middle of its scene. The instant gives the same there, and the right angle elsewhere.
     """
-    elevation, heading = properties.get("view:sun_elevation"), properties.get("view:sun_azimuth")
-    if elevation is not None and heading is not None:
-        zenith, azimuth = np.full(latitude.shape, 90.0 - elevation), np.full(latitude.shape, float(heading))
-        if properties.get("footprint"):
-            middle = sun.position(instant, *swath.middle(properties["footprint"]))
-            here = sun.position(instant, longitude, latitude)
-            zenith, azimuth = zenith + here[0] - middle[0], azimuth + here[1] - middle[1]
-        return zenith, azimuth, "of the item"
-    if instant.time() == time():
-        # An item made of a date alone: midnight is not when it was taken.
-        return *sun.at_hour(day, latitude, sun.PUBLISHED_HOUR), "taken to be that of 10:10"
-    return *sun.position(instant, longitude, latitude), "calculated"
+    if instant.time() != time():
+        return *sun.position(instant, longitude, latitude), "of the instant"
+    # An item made of a date alone: midnight is not when it was taken.
+    elevation, azimuth = properties.get("view:sun_elevation"), properties.get("view:sun_azimuth")
+    if elevation is not None and azimuth is not None:
+        return np.full(latitude.shape, 90.0 - elevation), np.full(latitude.shape, float(azimuth)), "of the item"
+    return *sun.at_hour(day, latitude, sun.PUBLISHED_HOUR), "taken to be that of 10:10"

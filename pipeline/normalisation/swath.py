@@ -54,12 +54,6 @@ def node_of_footprint(ring: Sequence[Sequence[float]]) -> float | None:
     return node if FULL_WIDTH[0] <= width <= FULL_WIDTH[1] else None
 
 
-def middle(ring: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Longitude and latitude [degrees] of the middle of a footprint."""
-    longitude, latitude = _corners(ring)
-    return float(longitude.min() + longitude.max()) / 2, float(latitude.min() + latitude.max()) / 2
-
-
 def view_angles(node: float, longitude: npt.ArrayLike, latitude: npt.ArrayLike) -> tuple[Array, Array]:
     """View zenith and azimuth of places under a descending pass.
 
