@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,23 @@ import pytest
 
 from pipeline.config import MaskPart
 from pipeline.grid import Grid, Window
-from pipeline.observations.coarse import cell_values, native_index, sub_grid, subdivision
+from pipeline.observations.coarse import (
+    DAILY_CHANGE,
+    NO_DAY,
+    cell_days,
+    cell_values,
+    coarse_std,
+    directions_of,
+    native_index,
+    sub_grid,
+    subdivision,
+)
 from pipeline.observations.ingest import ingest
 from pipeline.observations.working import WorkingStore
 from pipeline.sensors import Product, builtin_products
-from pipeline.sensors.product import Band
+from pipeline.sensors.product import AngleLayers, Band, DayLayer, Support
 from pipeline.store.encoding import decode_reflectance
-from pipeline.vocabulary import BANDS
+from pipeline.vocabulary import BANDS, Reason
 
 from .scenes import AS_SEEN, LOCAL, MCD43, UTM33, make_scene, modis_scene, small_grid, write_tiff
 
@@ -108,3 +119,49 @@ def test_cells_of_one_native_pixel_share_its_index(tmp_path: Path) -> None:
     # 463 m over 240 m: mostly four cells to a native pixel.
     assert 2.5 < counts.mean() < 4.5
     assert MCD43.footprint > 0
+
+
+def test_days_of_the_year_become_days_from_the_nominal_one_over_new_year() -> None:
+    layer = DayLayer(asset="d", nodata=-1)
+    numbers = np.array([[361, 365, 366, 1], [2, 4, -1, 0]], np.int16)
+    seen = np.ones((2, 4), bool)
+    leap = cell_days(numbers, seen, layer, date(2024, 12, 26), 1)  # day 361 of 366
+    assert leap.tolist() == [[0, 4, 5, 6], [7, 9, NO_DAY, NO_DAY]]
+    common = cell_days(numbers[:, :2], seen[:, :2], layer, date(2023, 12, 27), 1)  # day 361 of 365
+    assert common.tolist() == [[0, 4], [6, 8]]
+    seen[0, 0] = False
+    assert cell_days(numbers, seen, layer, date(2024, 12, 26), 2).tolist() == [[7, 6]], "the mean of what is seen, rounded"
+
+
+def test_an_unknown_instant_and_high_aerosol_make_sigma_larger() -> None:
+    product = builtin_products()["modis-09Q1-061"].model_copy(update={"std": 0.02, "support": Support(after=7, centre=3.5, time_std=2.0)})
+    clear, hazy = np.zeros((1, 2), np.uint16), np.array([[0, int(Reason.AEROSOL)]], np.uint16)
+    known, unknown = coarse_std(product, clear, True), coarse_std(product, clear, False)
+    assert known.tolist() == [pytest.approx([0.02, 0.02])]
+    assert unknown.tolist() == [pytest.approx([(0.02**2 + (2 * DAILY_CHANGE) ** 2) ** 0.5] * 2)]
+    assert coarse_std(product, hazy, True).tolist() == [pytest.approx([0.02, 0.04])]
+
+
+def test_four_bits_of_a_32_bit_layer_speak_of_one_band() -> None:
+    band = BAND.model_copy(update={"quality_bits": (10, 4), "quality_drop": (13,), "quality_inflate": (8,)})
+    quality = np.array([[0, 8 << 10, 13 << 10, (13 << 6) | (1 << 31)]], np.int64)
+    mean, std, _ = cell_values(np.full((1, 4), 1000, np.int16), np.zeros((1, 4), bool), quality, band, 0.02, LIMITS, 1)
+    assert np.isfinite(mean[0]).tolist() == [True, True, False, True]
+    assert std[0, [0, 1, 3]].tolist() == pytest.approx([0.02, 0.04, 0.02])
+
+
+def test_the_mean_is_taken_in_the_published_geometry_and_judged_as_measured() -> None:
+    numbers = np.array([[1000, 3000]], np.int16)
+    mean, _, _ = cell_values(np.repeat(numbers, 2, 0), np.zeros((2, 2), bool), None, BAND, 0.02, LIMITS, 2, np.array([[1.1, 0.9]] * 2))
+    assert mean[0, 0] == pytest.approx((0.11 + 0.27) / 2)
+
+
+def test_missing_angles_give_no_directions_and_fill_no_number() -> None:
+    angles = AngleLayers(view_zenith="v", sun_zenith="s", relative_azimuth="r", nodata=-32768)
+    product = builtin_products()["modis-09A1-061"].model_copy(update={"angles": angles})
+    layers = {"v": np.array([[3000, -32768]]), "s": np.array([[4500, 4500]]), "r": np.array([[-9000, 9000]])}
+    found = directions_of(product, layers)
+    assert found is not None
+    assert found.view_zenith.tolist() == [[30.0, pytest.approx(np.nan, nan_ok=True)]]
+    assert found.relative_azimuth.tolist() == [[-90.0, 90.0]]
+    assert directions_of(product, {"v": layers["v"]}) is None

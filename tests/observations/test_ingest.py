@@ -168,7 +168,7 @@ working.TABLE_INTERVAL = 0.0
 store = working.WorkingStore.open(sys.argv[1])
 scenes = [Scene.from_dict(record) for record in json.load(open(sys.argv[2]))]
 say = lambda stage, done, total: print(done, flush=True)
-ingest(scenes, store, store.grid, BANDS, builtin_products(), MaskPart(), NormalisePart(), {}, 2, say)
+ingest(scenes, store, store.grid, BANDS, builtin_products(), MaskPart(), NormalisePart(geometry=False, bandpass=False), {}, 2, say)
 """
 
 

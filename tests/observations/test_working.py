@@ -14,6 +14,7 @@ import pytest
 from pipeline.catalog.scene import Scene
 from pipeline.errors import StoreError
 from pipeline.grid import Window, day_number
+from pipeline.observations.coarse import NO_DAY
 from pipeline.observations.scenes_table import read_table, write_table
 from pipeline.observations.working import WorkingStore
 from pipeline.store.encoding import FILL
@@ -231,3 +232,24 @@ def test_what_was_never_read_is_fill(store: WorkingStore) -> None:
     assert np.all(store.array("fine/values")[0] == FILL)
     assert np.all(store.array("fine/reasons")[0] == Reason.FILL)
     assert not any((store.path / "fine").rglob("c/*"))
+
+
+def test_a_composite_stands_on_the_days_on_which_its_cells_were_seen(tmp_path: Path) -> None:
+    store = WorkingStore.create(tmp_path / "c.zarr", small_grid(), BANDS, ["modis-09A1-061"], 16, ["modis-09A1-061"])
+    one = make_scene("c", {}, UTM33, TRANSFORM, (32, 32), DAY, "modis-09A1-061", platform="terra")
+    [row] = store.allocate([one])
+    values = np.arange(32, dtype=np.float32).reshape(2, 4, 4) / 100
+    values[:, 3] = np.nan
+    days = np.full((4, 4), NO_DAY, np.int8)
+    days[0], days[1] = 0, 6
+    store.write_coarse(row, CELLS, values, values * 0 + 0.02, np.ones_like(values), days)
+    store.complete(row, CELLS, 1.0)
+    store.flush()
+    stack = store.read_coarse(CELLS, TODAY, TODAY + 7)
+    assert stack.days.tolist() == [TODAY, TODAY + 3.5, TODAY + 6], "cells without a day stand in the centre of the support"
+    assert stack.nominal.tolist() == [TODAY] * 3
+    for image, line in zip(stack.values, (0, 2, 1), strict=True):
+        assert np.isfinite(image).any(axis=(0, 2)).tolist() == [at == line for at in range(4)]
+        assert np.allclose(image[:, line], values[:, line])
+    late = store.read_coarse(CELLS, TODAY + 6, TODAY + 9)
+    assert TODAY + 6 in late.days, "read although the nominal day lies before the window"
