@@ -21,6 +21,9 @@ from pipeline.steps.plan import Plan, load_plan
 from pipeline.steps.recipe import ALGORITHM, as_input, levels_path, parameters_path, reach_of, read_parameters, recipe_of
 from pipeline.steps.runs import Progress, save, silent, write_json
 
+AS_SEEN = "as each sensor saw it; angles are not normalised (science.normalise.geometry is off)"
+"""What a cube says of its geometry whose area switches the normalisation off."""
+
 SAMPLE_WINDOW = 128
 SAMPLE_WINDOWS = 4
 """What is learnt about an area is learnt from so many windows of so many fine pixels, spread over it."""
@@ -218,6 +221,7 @@ def _cube_attributes(area: Area) -> dict[str, Any]:
         "area": area.name,
         "method": area.science.method.name,
         "science_digest": area.science_digest,
+        **({} if area.science.normalise.geometry else {"geometry": AS_SEEN}),
     }
 
 

@@ -20,7 +20,7 @@ STATE_DAYS = 366
 STATE_BLOCKS = 64
 """Blocks along one edge of a chunk of the state arrays, at most."""
 
-GEOMETRY = "that of the Landsat overpass: near-nadir view, sun at about 10:10 local solar time; angles are not normalised"
+GEOMETRY = "nadir view, sun at 10:10 local solar time of the day"
 
 _REFLECTANCE = "surface_bidirectional_reflectance"
 _REFLECTIVE = (
