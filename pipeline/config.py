@@ -32,7 +32,13 @@ class GridPart(_Part):
     bounds: tuple[float, float, float, float] = Field(description="west, south, east, north [m]; grown to whole coarse cells")
     resolution: float = Field(default=30.0, gt=0, description="edge of a fine pixel [m]")
     scale: int = Field(default=8, ge=2, le=64, description="fine pixels along the edge of a coarse cell")
-    anchor: tuple[float, float] = Field(default=(15.0, 15.0), description="a corner of the lattice of coarse cells [m]")
+    anchor: tuple[float, float] | None = Field(
+        default=None,
+        description=(
+            "a corner of the lattice of coarse cells [m]; left out, that of Landsat pixels: 15 m off the origin of the northern UTM "
+            "CRS. HLS and Sentinel-2 pixels lie at [0, 0]"
+        ),
+    )
 
     @model_validator(mode="after")
     def _is_a_grid(self) -> GridPart:

@@ -106,8 +106,8 @@ class Grid:
 
     Coarse cells are anchored to the CRS, not to the area: the cell edges lie at
     ``anchor + k · scale · resolution``, so neighbouring areas share their cells.
-    The default anchor (15, 15) with 30 m pixels keeps the native edges of
-    Landsat Collection 2 (15 mod 30 m), so scenes of the own zone are never
+    The default anchor with 30 m pixels keeps the native edges of Landsat
+    Collection 2 (see `landsat_anchor`), so scenes of the own zone are never
     resampled.
 
     Parameters
@@ -145,9 +145,11 @@ class Grid:
         bounds: tuple[float, float, float, float],
         resolution: float = 30.0,
         scale: int = 8,
-        anchor: tuple[float, float] = (15.0, 15.0),
+        anchor: tuple[float, float] | None = None,
     ) -> Grid:
         """The smallest grid of whole coarse cells that covers `bounds` (west, south, east, north) [m].
+
+        `anchor` is a corner of the lattice of coarse cells, by default `landsat_anchor`.
 
         Raises
         ------
@@ -163,6 +165,7 @@ class Grid:
         west, south, east, north = bounds
         if not (west < east and south < north):
             raise ValueError(f"bounds {bounds} are empty; expected west < east and south < north")
+        anchor = landsat_anchor(system) if anchor is None else anchor
         cell = resolution * scale
         slack = 1e-6 * cell
         left = math.floor((west - anchor[0] + slack) / cell)
@@ -270,6 +273,16 @@ class Grid:
             for col in range(cols):
                 whole = Window(row * size, col * size, size, size)
                 yield Block(row, col, whole.clipped(self.height, self.width))
+
+
+def landsat_anchor(system: CRS) -> tuple[float, float]:
+    """A corner of the pixels of Landsat Collection 2 in a CRS [m].
+
+    Their edges lie at 15 mod 30 m in the northern CRS of every UTM zone, in which scenes of the south are given
+    as well; the southern one counts northings from 10 000 000 m.
+    """
+    southern = (system.utm_zone or "").endswith("S")
+    return 15.0, 10_000_015.0 if southern else 15.0
 
 
 @cache

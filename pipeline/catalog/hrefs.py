@@ -13,10 +13,8 @@ from functools import lru_cache
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
 
-from pipeline.catalog.signing import sign
+from pipeline.catalog.signing import BUCKETS, HOSTS, is_below
 from pipeline.errors import CatalogError
-
-__all__ = ["Allowed", "allowed_of", "check_href", "local_path", "redact", "resolve", "sign", "split_band", "unsigned"]
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _AZURE = ".blob.core.windows.net"
@@ -24,7 +22,7 @@ _SIGNATURES = frozenset(
     {"sig", "signature", "x-amz-signature", "x-goog-signature", "token", "access_token", "sas", "key", "apikey", "api_key"}
 )
 _URL_IN_TEXT = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/@'\"<>]*@)?(?P<rest>[^\s?#'\"<>]*)(?P<tail>[?#][^\s'\"<>]*)?")
-_BAND = re.compile(r"#band=(\d+)$")
+_PART = re.compile(r"#(?:band=(?P<band>\d+)|hdf5=(?P<dataset>(?:/[\w. -]+)+))$")
 
 
 class CatalogLike(Protocol):
@@ -36,6 +34,29 @@ class CatalogLike(Protocol):
     def sign(self) -> str: ...
     @property
     def allow(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of a file an href means.
+
+    Parameters
+    ----------
+    band : int
+        Band, from 1.
+    dataset : str
+        Path of a dataset inside an HDF5 file; empty for other files.
+    """
+
+    band: int = 1
+    dataset: str = ""
+
+    @property
+    def fragment(self) -> str:
+        """What `split_part` reads; empty for the first band of a file that is no container."""
+        if self.dataset:
+            return f"#hdf5={self.dataset}"
+        return f"#band={self.band}" if self.band != 1 else ""
 
 
 @dataclass(frozen=True)
@@ -72,15 +93,13 @@ def allowed_of(catalog: CatalogLike) -> Allowed:
         ``url`` is an API, or a URL or path of a static catalog. ``allow`` holds host names, ``s3://bucket``
         and folders (paths with a ``/``).
     """
-    hosts, buckets, folders = set(), set(), []
+    hosts, buckets, folders = set(HOSTS.get(catalog.sign, ())), set(BUCKETS.get(catalog.sign, ())), []
     path = local_path(catalog.url)
     host = _host(catalog.url)
     if path is not None:
         folders.append(os.path.realpath(os.path.dirname(path)))
     elif host:
         hosts.add(host)
-    if catalog.sign == "planetary-computer":
-        hosts.add(_AZURE)
     for entry in catalog.allow:
         if entry.startswith("s3://"):
             buckets.add(urlsplit(entry).netloc)
@@ -100,7 +119,7 @@ def check_href(href: str, allowed: Allowed) -> str:
     Parameters
     ----------
     href : str
-        Absolute path, or URL of scheme ``https``, ``http``, ``file`` or ``s3``; without a band (see `split_band`).
+        Absolute path, or URL of scheme ``https``, ``http``, ``file`` or ``s3``; without a part (see `split_part`).
     allowed : Allowed
         See `allowed_of`.
 
@@ -123,11 +142,10 @@ def check_href(href: str, allowed: Allowed) -> str:
     if parts.username or parts.password:
         raise CatalogError(f"asset {redact(href)} carries a user name or password", "remove it from the catalog")
     host = (parts.hostname or "").lower()
-    named = host in allowed.hosts or any(host.endswith(entry) for entry in allowed.hosts if entry.startswith("."))
     if parts.scheme == "s3":
         permitted, entry = parts.netloc in allowed.buckets, f"s3://{parts.netloc}"
     elif parts.scheme in ("http", "https"):
-        permitted, entry = named or (allowed.loopback and host in _LOOPBACK), host
+        permitted, entry = is_below(host, allowed.hosts) or (allowed.loopback and host in _LOOPBACK), host
     else:
         raise CatalogError(f"asset {redact(href)} has the scheme {parts.scheme!r}; expected https, http, s3, file or a path")
     if not permitted:
@@ -159,10 +177,12 @@ def local_path(href: str) -> str | None:
     return None if "://" in href else href
 
 
-def split_band(href: str) -> tuple[str, int | None]:
-    """An href and the one band of a multi-band file it means (1-based), from ``href#band=n``."""
-    match = _BAND.search(href)
-    return (href[: match.start()], int(match.group(1))) if match else (href, None)
+def split_part(href: str) -> tuple[str, Part]:
+    """An href and the part of its file it means, from ``href#band=n`` or ``href#hdf5=/group/dataset``."""
+    match = _PART.search(href)
+    if match is None:
+        return href, Part()
+    return href[: match.start()], Part(int(match["band"] or 1), match["dataset"] or "")
 
 
 def unsigned(href: str) -> str:

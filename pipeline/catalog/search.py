@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pyproj import Transformer
 
 from pipeline.catalog.api import Api
-from pipeline.catalog.hrefs import Allowed, CatalogLike, allowed_of, check_href, local_path, split_band
+from pipeline.catalog.hrefs import Allowed, CatalogLike, allowed_of, check_href, local_path, split_part
 from pipeline.catalog.normalise import lonlat_bounds, scene_from_item, time_range
 from pipeline.catalog.scene import Scene
 from pipeline.catalog.static import static_items
@@ -107,7 +107,7 @@ def find_scenes(
                 if scene.last_day < first_day or scene.first_day > last_day or not touches(scene, grid):
                     continue
                 for href in scene.assets.values():
-                    check_href(split_band(href)[0], allowed)
+                    check_href(split_part(href)[0], allowed)
             except CatalogError as error:
                 skipped.append((str(item.get("id")), str(error)))
                 continue

@@ -1,19 +1,34 @@
-"""Signing: tokens of the Planetary Computer, fetched when an asset is opened and kept in memory only."""
+"""Signing: what a provider wants to see when an asset is opened. Asked for at that moment, kept in memory only.
+
+``planetary-computer`` puts a token into the query, ``earthdata`` a bearer token into a header, ``requester-pays``
+has Amazon bill whoever reads. None is ever sent to another place than the provider's own.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from pipeline.errors import CatalogError
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
+HOSTS: dict[str, tuple[str, ...]] = {
+    "planetary-computer": (".blob.core.windows.net",),
+    "earthdata": (".earthdatacloud.nasa.gov", "ladsweb.modaps.eosdis.nasa.gov"),
+}
+"""Hosts of a way of signing; one that starts with a dot stands for all hosts below it."""
+BUCKETS: dict[str, tuple[str, ...]] = {"requester-pays": ("usgs-landsat",)}
+"""Buckets of a way of signing."""
+_TOKEN_VARIABLE = "EARTHDATA_TOKEN"
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _REFRESH = 60.0
 
@@ -92,14 +107,35 @@ class TokenCache:
 _TOKENS = TokenCache()
 
 
-def sign(href: str, how: str, tokens: TokenCache | None = None) -> str:
-    """The href as it can be opened now. Called at the moment of opening; the result is never stored.
+@dataclass(frozen=True)
+class Access:
+    """How an href can be opened now. Holds secrets: it is neither shown nor stored.
+
+    Parameters
+    ----------
+    href : str
+        With its signature, if the provider wants it there.
+    bearer : str
+        Token for the Authorization header of requests to the host of `href`, and to no other; empty for none.
+    requester_pays : bool
+        Reading is billed to the reader's account.
+    """
+
+    href: str = field(repr=False)
+    bearer: str = field(default="", repr=False)
+    requester_pays: bool = False
+
+
+def access(href: str, how: str, tokens: TokenCache | None = None) -> Access:
+    """How an href can be opened now. Called at the moment of opening; the result is never stored.
+
+    An href that does not lie at the provider's own hosts is handed back as it is, and gets no secret.
 
     Parameters
     ----------
     href : str
         Unsigned, or signed before: an old signature is dropped.
-    how : {"none", "planetary-computer"}
+    how : {"none", "planetary-computer", "earthdata", "requester-pays"}
         Of the catalog.
     tokens : TokenCache, optional
         The process's own by default.
@@ -109,17 +145,42 @@ def sign(href: str, how: str, tokens: TokenCache | None = None) -> str:
     CatalogError
         If no token can be had.
     """
-    if how == "none":
-        return href
-    if how != "planetary-computer":
-        raise CatalogError(f"unknown way of signing {how!r}", "expected none or planetary-computer")
     parts = urlsplit(href)
-    host, _, suffix = (parts.hostname or "").partition(".")
-    if suffix != "blob.core.windows.net":
-        return href
+    host = (parts.hostname or "").lower()
+    if how == "none":
+        return Access(href)
+    if how == "requester-pays":
+        return Access(href, requester_pays=parts.scheme == "s3")
+    if how not in HOSTS:
+        raise CatalogError(f"unknown way of signing {how!r}", f"expected none, {', '.join((*HOSTS, *BUCKETS))}")
+    # A secret never travels in the clear.
+    if parts.scheme != "https" or not is_below(host, HOSTS[how]):
+        return Access(href)
+    if how == "earthdata":
+        return Access(href, bearer=_earthdata_token(host))
     container = parts.path.lstrip("/").partition("/")[0]
-    token = (tokens or _TOKENS).token(host, container)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, token, ""))
+    token = (tokens or _TOKENS).token(host.partition(".")[0], container)
+    return Access(urlunsplit((parts.scheme, parts.netloc, parts.path, token, "")))
+
+
+def is_below(host: str, entries: Iterable[str]) -> bool:
+    """Whether a host is one of `entries`, or below one that starts with a dot."""
+    return any(host == entry or (entry.startswith(".") and host.endswith(entry)) for entry in entries)
+
+
+def _earthdata_token(host: str) -> str:
+    token = os.environ.get(_TOKEN_VARIABLE, "").strip()
+    if not token:
+        raise CatalogError(
+            f"{host} asks for an Earthdata login, and the environment variable {_TOKEN_VARIABLE} is not set",
+            f"make a token at https://urs.earthdata.nasa.gov (Generate Token) and set {_TOKEN_VARIABLE} to it, for workers as well",
+        )
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise CatalogError(
+            f"{_TOKEN_VARIABLE} is no token: it holds white space or other characters that no token has",
+            "set it to the token alone, without 'Bearer' and without quotes",
+        )
+    return token
 
 
 def _seconds(header: str | None, otherwise: float) -> float:

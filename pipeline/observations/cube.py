@@ -77,7 +77,7 @@ def lazy_scenes(
         If a scene lacks an asset; and, while computing, if an asset cannot be read as its item describes it.
     """
     kind = np.dtype(dtype)
-    table = [[_url(scene, asset, catalogs, optional) for asset in assets] for scene in scenes]
+    table = [[None if optional and asset not in scene.assets else _url(scene, asset, catalogs) for asset in assets] for scene in scenes]
     epsg = epsg_code(grid.crs)
     chunks = (1, assets_per_task, chunk, chunk)
     if epsg is not None:
@@ -91,6 +91,21 @@ def lazy_scenes(
     )
 
 
+def read_scene(
+    scene: Scene, assets: Sequence[str], grid: Grid, dtype: np.dtype[Any], fill: float, catalogs: Mapping[str, CatalogLike]
+) -> np.ndarray:
+    """What `lazy_scenes` of one scene computes to, (band, y, x), read at once into one array: for who wants all of it now.
+
+    Parameters and errors as there.
+    """
+    kind = np.dtype(dtype)
+    target = Lattice.of(grid.crs, grid.transform)
+    out = np.empty((len(assets), *grid.shape), kind)
+    for at, asset in enumerate(assets):
+        read_window(_url(scene, asset, catalogs), target, grid.window, kind.type(fill), out[at])
+    return out
+
+
 @lru_cache(maxsize=64)
 def epsg_code(crs: str) -> int | None:
     """The EPSG code that a CRS is exactly, or None."""
@@ -99,11 +114,9 @@ def epsg_code(crs: str) -> int | None:
     return int(code) if code is not None and CRS.from_epsg(code).equals(system, ignore_axis_order=True) else None
 
 
-def _url(scene: Scene, asset: str, catalogs: Mapping[str, CatalogLike], optional: bool) -> str | None:
+def _url(scene: Scene, asset: str, catalogs: Mapping[str, CatalogLike]) -> str:
     href = scene.assets.get(asset)
     if href is None:
-        if optional:
-            return None
         raise ReadError(f"scene {scene.id} has no asset {asset!r}; it has {', '.join(sorted(scene.assets))}")
     catalog = catalogs.get(str(scene.properties.get("catalog", "")))
     assigned = bool(scene.properties.get("landfuse:georeference"))
@@ -181,5 +194,5 @@ def _read_chunk(urls: Sequence[str | None], target: Lattice, window: Window, dty
     out = np.full((1, len(urls), *window.shape), fill, dtype)
     for at, url in enumerate(urls):
         if url is not None:
-            out[0, at] = read_window(url, target, window, dtype, fill)
+            read_window(url, target, window, fill, out[0, at])
     return out

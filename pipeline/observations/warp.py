@@ -62,6 +62,14 @@ class Lattice:
         """Rows that hold the northings, float: infinite where the coordinate is."""
         return np.floor(np.round((self.north - northings) / self.height, _DIGITS))
 
+    def within(self, crs: str) -> Lattice | None:
+        """The same lattice in the numbers of a CRS that differs in false origin only; None where more differs.
+
+        So are the northern and the southern CRS of one UTM zone: Landsat is always given in the northern one.
+        """
+        moved = shift(self.crs, crs)
+        return None if moved is None else Lattice(crs, self.west + moved[0], self.north + moved[1], self.width, self.height)
+
 
 @dataclass(frozen=True)
 class Gather:
@@ -85,18 +93,12 @@ class Gather:
     inside: Window
     outside: np.ndarray | None
 
-    def take(self, pixels: np.ndarray, shape: tuple[int, int], fill: np.generic) -> np.ndarray:
-        """The target window, from the pixels of `source`."""
-        if self.flat is None:
-            if self.inside.shape == shape:
-                return pixels
-            out = np.full(shape, fill, pixels.dtype)
-            out[self.inside.slices] = pixels
-            return out
-        out = pixels.reshape(-1).take(self.flat)
+    def scatter(self, pixels: np.ndarray, out: np.ndarray, fill: np.generic) -> None:
+        """Write a window that has `flat` to `out`, from the pixels of `source`."""
+        assert self.flat is not None
+        out[...] = pixels.reshape(-1).take(self.flat)
         if self.outside is not None:
             out[self.outside] = fill
-        return out
 
 
 _EMPTY = Window(0, 0, 0, 0)
@@ -115,21 +117,38 @@ def gather(target: Lattice, window: Window, source: Lattice, shape: tuple[int, i
     shape : tuple of int
         (rows, columns) of the source.
     """
-    if same_crs(target.crs, source.crs):
-        return _gather_aligned(target, window, source, shape)
+    here = source.within(target.crs)
+    if here is not None:
+        return _gather_aligned(target, window, here, shape)
     # One thread computes while the others, which mostly want the same, wait for it.
     with _LOCK:
         return _gather_projected(target, window, source, shape)
 
 
-def same_crs(one: str, other: str) -> bool:
-    """Whether two CRS put the same numbers at the same place."""
-    return one == other or _same_crs(one, other)
+def shift(one: str, other: str) -> tuple[float, float] | None:
+    """What is added to (easting, northing) in one CRS to have them in another; None if they differ in more than false origin."""
+    return (0.0, 0.0) if one == other else _shift(one, other)
 
 
 @lru_cache(maxsize=256)
-def _same_crs(one: str, other: str) -> bool:
-    return bool(CRS.from_user_input(one).equals(CRS.from_user_input(other), ignore_axis_order=True))
+def _shift(one: str, other: str) -> tuple[float, float] | None:
+    (bare, origin), (other_bare, other_origin) = _without_false_origin(one), _without_false_origin(other)
+    if not bare.equals(other_bare, ignore_axis_order=True):
+        return None
+    return other_origin[0] - origin[0], other_origin[1] - origin[1]
+
+
+def _without_false_origin(crs: str) -> tuple[CRS, tuple[float, float]]:
+    """A CRS with its false easting and northing set to zero, and what they were [m]."""
+    record = CRS.from_user_input(crs).to_json_dict()
+    origin = {"False easting": 0.0, "False northing": 0.0}
+    for parameter in record.get("conversion", {}).get("parameters", ()):
+        if parameter["name"] in origin and parameter["unit"] == "metre":
+            origin[parameter["name"]] = float(parameter["value"])
+            parameter["value"] = 0
+    # The code is that of the CRS as it was.
+    record.pop("id", None)
+    return CRS.from_json_dict(record), (origin["False easting"], origin["False northing"])
 
 
 def native_cells(target: Lattice, window: Window, source: Lattice) -> np.ndarray:
@@ -159,8 +178,9 @@ def native_cells(target: Lattice, window: Window, source: Lattice) -> np.ndarray
 def _project(target: Lattice, window: Window, source: Lattice) -> tuple[np.ndarray, np.ndarray]:
     """Source coordinates of the pixel centres of a target window, (y, x) float64 each."""
     eastings, northings = np.meshgrid(target.eastings(window.col, window.width), target.northings(window.row, window.height))
-    if same_crs(target.crs, source.crs):
-        return eastings, northings
+    moved = shift(target.crs, source.crs)
+    if moved is not None:
+        return eastings + moved[0], northings + moved[1]
     return _transformer(target.crs, source.crs).transform(eastings, northings)
 
 

@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 
 from pipeline.catalog import find_scenes
 from pipeline.catalog.build import build_catalog
-from pipeline.catalog.hrefs import split_band
+from pipeline.catalog.hrefs import Part, split_part
 from pipeline.catalog.template import Template
 from pipeline.config import load_area
 from pipeline.errors import CatalogError, ConfigurationError
@@ -142,8 +142,8 @@ def test_the_bands_of_a_series_become_composites_with_the_middle_day(tmp_path: P
         (date(2024, 1, 1), date(2024, 1, 9), date(2024, 1, 16)),
         (date(2024, 1, 17), date(2024, 1, 25), date(2024, 2, 1)),
     ]
-    path, band = split_band(search.scenes[1].assets["ndvi"])
-    assert (path, band) == (str(tmp_path / "ndvi_2024.tif"), 2)
+    path, part = split_part(search.scenes[1].assets["ndvi"])
+    assert (path, part) == (str(tmp_path / "ndvi_2024.tif"), Part(band=2))
 
 
 def test_the_bands_of_one_date_become_assets(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalog.hrefs import allowed_of, check_href, redact, resolve, split_band, unsigned
+from pipeline.catalog.hrefs import Part, allowed_of, check_href, redact, resolve, split_part, unsigned
 from pipeline.errors import CatalogError
 
 from .conftest import catalog
@@ -104,9 +104,30 @@ def test_relative_hrefs_are_resolved_against_their_document() -> None:
         resolve("a.tif", None)
 
 
-def test_the_band_is_split_from_the_href() -> None:
-    assert split_band("/data/a.tif#band=12") == ("/data/a.tif", 12)
-    assert split_band("/data/a#b.tif") == ("/data/a#b.tif", None)
+def test_the_part_of_a_file_is_split_from_the_href() -> None:
+    assert split_part("/data/a.tif#band=12") == ("/data/a.tif", Part(band=12))
+    assert split_part("/data/a#b.tif") == ("/data/a#b.tif", Part())
+    dataset = "/HDFEOS/GRIDS/VIIRS_Grid_500m_2D/Data Fields/SurfReflect_I1_1"
+    assert split_part(f"https://h.example/VNP09GA.h5#hdf5={dataset}") == ("https://h.example/VNP09GA.h5", Part(dataset=dataset))
+
+
+def test_a_dataset_that_would_end_its_quotes_is_no_part() -> None:
+    for fragment in ('#hdf5=/a"://b', "#hdf5=a", "#hdf5=", "#hdf5=/a/"):
+        assert split_part(f"/data/a.h5{fragment}") == (f"/data/a.h5{fragment}", Part())
+
+
+def test_each_way_of_signing_brings_the_places_of_its_provider() -> None:
+    earthdata = allowed_of(catalog("https://cmr.earthdata.nasa.gov/stac/LPCLOUD", sign="earthdata"))
+    assert check_href("https://data.lpdaac.earthdatacloud.nasa.gov/lp-prod-protected/a.tif", earthdata)
+    paid = allowed_of(catalog("https://earth-search.aws.element84.com/v1", sign="requester-pays"))
+    assert check_href("s3://usgs-landsat/a.TIF", paid)
+    for href, allowed in (
+        ("s3://usgs-landsat/a.TIF", earthdata),
+        ("https://earthdatacloud.nasa.gov.evil.org/a.tif", earthdata),
+        ("s3://usgs-landsat-private/a.TIF", paid),
+    ):
+        with pytest.raises(CatalogError, match="is not allowed"):
+            check_href(href, allowed)
 
 
 secrets = st.text("abcdefgh0123456789%+/", min_size=6, max_size=30).map(lambda text: "S3CR3T" + text)

@@ -16,9 +16,10 @@ import pytest
 from rasterio.windows import Window as RasterWindow
 from stackstac.raster_spec import RasterSpec
 
+from pipeline.catalog.signing import Access
 from pipeline.errors import ReadError
 from pipeline.grid import Window
-from pipeline.observations import reader as reader_module
+from pipeline.observations import opening
 from pipeline.observations.reader import SceneReader, locate, located, read_window
 from pipeline.observations.warp import Lattice
 
@@ -32,7 +33,13 @@ PIXELS = np.arange(1, 40 * 50 + 1, dtype=np.uint16).reshape(40, 50)
 
 
 def read(url: str, window: Window = WHOLE, dtype: np.dtype = UINT16, fill: float = 0) -> np.ndarray:
-    return read_window(url, TARGET, window, dtype, dtype.type(fill))
+    return read_on(TARGET, url, window, dtype, fill)
+
+
+def read_on(target: Lattice, url: str, window: Window = WHOLE, dtype: np.dtype = UINT16, fill: float = 0) -> np.ndarray:
+    out = np.empty(window.shape, dtype)
+    read_window(url, target, window, dtype.type(fill), out)
+    return out
 
 
 def test_pixels_are_handed_through_bit_by_bit(tmp_path: Path) -> None:
@@ -60,7 +67,13 @@ def test_what_travels_in_the_fragment_comes_back() -> None:
         "https://host/a b.tif?x=1#band=2", SINUSOIDAL, (463.312716527917, 0, 0.1, 0, -463.312716527917, 1e-9), (3, 4), "none", True
     )
     asset = located(url)
-    assert (asset.href, asset.band, asset.crs, asset.shape, asset.assigned) == ("https://host/a b.tif?x=1", 2, SINUSOIDAL, (3, 4), True)
+    assert (asset.href, asset.part.band, asset.crs, asset.shape, asset.assigned) == (
+        "https://host/a b.tif?x=1",
+        2,
+        SINUSOIDAL,
+        (3, 4),
+        True,
+    )
     assert asset.transform == (463.312716527917, 0, 0.1, 0, -463.312716527917, 1e-9)
 
 
@@ -77,7 +90,7 @@ def test_a_file_that_is_not_what_its_item_says_is_refused(tmp_path: Path, change
     facts = {"crs": UTM33, "transform": TRANSFORM, "shape": (40, 50), **changes}
     target = Lattice(facts["crs"], *facts["transform"][2::3], 30.0, 30.0)
     with pytest.raises(ReadError, match=message):
-        read_window(locate(path, **facts), target, Window(0, 0, 8, 8), UINT16, np.uint16(0))
+        read_on(target, locate(path, **facts), Window(0, 0, 8, 8))
 
 
 def test_numbers_that_the_result_cannot_hold_are_refused(tmp_path: Path) -> None:
@@ -104,7 +117,7 @@ def test_wkt_of_another_writer_is_the_same_place(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", PIXELS, "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs", transform)
     target = Lattice(SINUSOIDAL, 1e6, 5.1e6, 463.312716527917, 463.312716527917)
     url = locate(path, SINUSOIDAL, transform, (40, 50))
-    assert np.array_equal(read_window(url, target, Window(0, 0, 40, 50), UINT16, np.uint16(0)), PIXELS)
+    assert np.array_equal(read_on(target, url), PIXELS)
 
 
 def test_the_files_nodata_becomes_nan_where_nan_is_the_fill(tmp_path: Path) -> None:
@@ -199,7 +212,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
     thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True)
     thread.start()
     # A provider on loopback: its signature is what a real one puts behind the question mark.
-    monkeypatch.setattr(reader_module, "sign", lambda href, how: href if how == "none" else f"{href}?sig=TOPSECRET")
+    monkeypatch.setattr(opening, "access", lambda href, how: Access(href if how == "none" else f"{href}?sig=TOPSECRET"))
     yield f"http://127.0.0.1:{server.server_port}", handler
     server.shutdown()
     server.server_close()

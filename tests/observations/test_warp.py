@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 
+from pipeline.config import GridPart
 from pipeline.grid import Window
-from pipeline.observations.warp import Lattice, gather, native_cells
+from pipeline.observations.warp import Lattice, gather, native_cells, shift
 
 from .scenes import H19V04, MODIS_PIXEL, SINUSOIDAL, UTM33, small_grid
 
@@ -30,7 +31,9 @@ def test_a_window_takes_the_same_pixels_as_the_whole() -> None:
 
     def taken(window: Window) -> np.ndarray:
         take = gather(TARGET, window, MODIS, source.shape)
-        return take.take(source[take.source.slices], window.shape, np.int64(-1))
+        out = np.empty(window.shape, np.int64)
+        take.scatter(source[take.source.slices], out, np.int64(-1))
+        return out
 
     whole = taken(Window(-8, -8, 120, 100))
     for row in range(0, 120, 40):
@@ -47,6 +50,34 @@ def test_a_raster_on_the_same_lattice_is_cut_out_not_resampled() -> None:
     assert take.flat is None
     assert take.source == Window(2, 0, 18, 29)
     assert take.inside == Window(0, 3, 18, 29)
+
+
+def test_a_southern_area_takes_landsat_of_its_zone_unresampled() -> None:
+    # Landsat 9 of path 90, row 91, as it is catalogued: the northern CRS and negative northings.
+    transform, shape = (30.0, 0.0, 353685.0, 0.0, -30.0, -4821585.0), (7911, 7791)
+    landsat = Lattice.of("EPSG:32655", transform)
+    bounds = (400_000.0, 5_100_000.0, 407_000.0, 5_107_000.0)
+    for crs in ("EPSG:32755", CRS.from_epsg(32755).to_wkt()):
+        grid = GridPart(crs=crs, bounds=bounds).build()
+        assert (grid.west % 30, grid.north % 30) == (15, 25)
+        take = gather(Lattice.of(crs, grid.transform), grid.window, landsat, shape)
+        assert take.flat is None
+        assert take.outside is None
+        assert take.source == Window(
+            round((-4821585 + 10_000_000 - grid.north) / 30), round((grid.west - 353685) / 30), grid.height, grid.width
+        )
+    # The cells are those of the same area in the northern CRS.
+    northern = GridPart(crs="EPSG:32655", bounds=(bounds[0], bounds[1] - 1e7, bounds[2], bounds[3] - 1e7)).build()
+    assert (northern.west, northern.north, northern.shape) == (grid.west, grid.north - 1e7, grid.shape)
+
+
+def test_only_a_false_origin_may_differ_between_two_names_of_one_place() -> None:
+    assert shift("EPSG:32633", "EPSG:32733") == (0.0, 1e7)
+    assert shift("EPSG:32733", CRS.from_epsg(32633).to_wkt()) == (0.0, -1e7)
+    assert shift("EPSG:32633", CRS.from_epsg(32633).to_wkt("WKT1_ESRI")) == (0.0, 0.0)
+    assert shift("EPSG:32633", "EPSG:32734") is None
+    assert shift("EPSG:32633", "EPSG:25833") is None
+    assert shift("EPSG:32633", SINUSOIDAL) is None
 
 
 def test_nothing_is_taken_from_a_raster_beside_the_window() -> None:
