@@ -10,7 +10,7 @@ import hashlib
 import json
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,6 +19,17 @@ from pipeline.errors import ConfigurationError
 from pipeline.grid import Grid
 from pipeline.sensors import Product, builtin_products
 from pipeline.vocabulary import BANDS
+
+_LARGEST_SIDE = 100_000
+"""Fine pixels along the side of an area: 3000 km at 30 m."""
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _within(name: str, value: _Number, low: float, high: float, unit: str) -> _Number:
+    if not low <= value <= high:
+        raise ValueError(f"{name} {value:g}: expected {low:g} to {high:g} {unit}")
+    return value
 
 
 class _Part(BaseModel):
@@ -30,7 +41,7 @@ class GridPart(_Part):
 
     crs: str = Field(description="projected CRS in metres: EPSG:n or WKT")
     bounds: tuple[float, float, float, float] = Field(description="west, south, east, north [m]; grown to whole coarse cells")
-    resolution: float = Field(default=30.0, gt=0, description="edge of a fine pixel [m]")
+    resolution: float = Field(default=30.0, description="edge of a fine pixel [m], 1 to 10000")
     scale: int = Field(default=8, ge=2, le=64, description="fine pixels along the edge of a coarse cell")
     anchor: tuple[float, float] | None = Field(
         default=None,
@@ -40,9 +51,23 @@ class GridPart(_Part):
         ),
     )
 
+    @field_validator("resolution")
+    @classmethod
+    def _in_metres(cls, value: float) -> float:
+        return _within("resolution", value, 1, 10_000, "m: the unit is metres, not degrees or kilometres")
+
     @model_validator(mode="after")
     def _is_a_grid(self) -> GridPart:
-        self.build()
+        grid = self.build()
+        west, south, east, north = self.bounds
+        cell = self.resolution * self.scale
+        # Degrees, taken for metres, would make an area of one cell.
+        if min(east - west, north - south) < cell:
+            raise ValueError(f"bounds {self.bounds} are smaller than one coarse cell of {cell:g} m; expected metres of the CRS")
+        if max(grid.shape) > _LARGEST_SIDE:
+            raise ValueError(
+                f"bounds {self.bounds} hold {grid.height} × {grid.width} pixels; expected at most {_LARGEST_SIDE} along a side"
+            )
         return self
 
     def build(self) -> Grid:
@@ -60,9 +85,21 @@ class SourcePart(_Part):
 class MaskPart(_Part):
     """From QA to mask."""
 
-    dilate: float = Field(default=90.0, ge=0, description="cloud and shadow are grown by this [m]")
-    reflectance: tuple[float, float] = Field(default=(-0.05, 1.6), description="values outside are not observations")
+    dilate: float = Field(default=90.0, description="cloud and shadow are grown by this [m], 0 to 5000")
+    reflectance: tuple[float, float] = Field(default=(-0.05, 1.6), description="values outside are not observations; reflectance, not DN")
     rescue: bool = Field(default=True, description="pixels flagged as cloud on nearly all days while their reflectance is stable are used")
+
+    @field_validator("dilate")
+    @classmethod
+    def _in_metres(cls, value: float) -> float:
+        return _within("dilate", value, 0, 5000, "m: the unit is metres")
+
+    @field_validator("reflectance")
+    @classmethod
+    def _is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not -2 <= value[0] < value[1] <= 2:
+            raise ValueError(f"reflectance {list(value)}: expected lowest < highest within -2 and 2, in reflectance, not in DN")
+        return value
 
 
 class NormalisePart(_Part):
@@ -95,14 +132,19 @@ class SciencePart(_Part):
     end: date | None = Field(default=None, description="last day that is made; left out, the day before the run")
     bands: tuple[str, ...] = Field(default=BANDS, min_length=1, description="STAC common names")
     fine: tuple[SourcePart, ...] = Field(min_length=1, description="fine sources")
-    coarse: tuple[SourcePart, ...] = Field(min_length=1, description="coarse sources")
+    coarse: tuple[SourcePart, ...] = Field(description="coarse sources; [] where there is none, for methods that need none")
     products: dict[str, Product] = Field(default_factory=dict, description="products of your own, or in place of built-in ones")
     mask: MaskPart = MaskPart()
     normalise: NormalisePart = NormalisePart()
     restoration: RestorationPart = RestorationPart()
     method: MethodPart = MethodPart()
     withhold: tuple[date, ...] = Field(default=(), description="days whose fine scenes are withheld from everything")
-    block: int = Field(default=512, ge=64, description="edge of a block = chunk of the store, fine pixels")
+    block: int = Field(default=512, description="edge of a block = chunk of the store, 64 to 4096 fine pixels")
+
+    @field_validator("block")
+    @classmethod
+    def _in_pixels(cls, value: int) -> int:
+        return _within("block", value, 64, 4096, "fine pixels: the unit is pixels, not metres")
 
     @model_validator(mode="after")
     def _block_holds_whole_cells(self) -> SciencePart:

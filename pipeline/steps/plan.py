@@ -13,6 +13,7 @@ from pipeline.catalog.scene import Scene
 from pipeline.catalog.search import Search, find_scenes
 from pipeline.config import Area
 from pipeline.errors import CatalogError, ConfigurationError, StoreError
+from pipeline.fusion.registry import spec_of
 from pipeline.grid import day_number, days_between
 from pipeline.observations.location import observations_path
 from pipeline.planning import MAKE, DayPlan, plan_days, summary
@@ -93,10 +94,15 @@ def plan(area: Area, first: date | None = None, last: date | None = None, as_of:
     Raises
     ------
     ConfigurationError
-        If the days lie outside the area's range.
+        If the days lie outside the area's range, or the method needs a coarse source and there is none.
     CatalogError
         If a catalog does not answer, or none of them knows a scene.
     """
+    method = area.science.method.name
+    if not area.science.coarse and "coarse" in spec_of(method).needs:
+        raise ConfigurationError(
+            f"method {method!r} needs a coarse source; the area has none", "name one in science.coarse, or another method"
+        )
     as_of = as_of or datetime.now(UTC).date()
     start, end = default_days(area, as_of)
     first, last = first or start, last or end
