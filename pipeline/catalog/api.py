@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from pipeline.catalog.hrefs import redact
+from pipeline.catalog.spelling import same_collection
 from pipeline.errors import CatalogError
 
 PAGE = 100
@@ -84,19 +85,24 @@ class Api:
         seen: set[str] = set()
         for start, end in slices(first_day, last_day, SLICE):
             for item in self._slice(collection, bbox, start, end):
-                if item["id"] not in seen:
-                    seen.add(item["id"])
+                item_id = str(item.get("id"))
+                if item_id not in seen:
+                    seen.add(item_id)
                     if progress is not None:
                         progress(len(seen))
                     yield item
-        if not seen:
-            self._must_exist(collection)
+        if not seen and (spelt := self._spelling(collection)) != collection:
+            yield from self.items(spelt, bbox, first_day, last_day, progress)
 
     def _slice(self, collection: str, bbox: tuple[float, float, float, float], first: date, last: date) -> list[dict[str, Any]]:
-        found, complete = self._pages(collection, bbox, first, last)
+        found, complete = self._pages(collection, bbox, first, last, self._page)
         if complete:
             return found
         if first == last:
+            # A last page that happens to be full has no next link either; in pages of another size it is not full.
+            again, complete = self._pages(collection, bbox, first, last, max(self._page - 1, 1))
+            if complete and len(again) == len(found):
+                return found
             raise CatalogError(
                 f"{redact(self._url)} gave {len(found)} items of {collection} for {first} in full pages and no link to the next page",
                 "the catalog loses pages: try later, or take the collection from another catalog",
@@ -105,7 +111,7 @@ class Api:
         return self._slice(collection, bbox, first, middle) + self._slice(collection, bbox, middle + timedelta(days=1), last)
 
     def _pages(
-        self, collection: str, bbox: tuple[float, float, float, float], first: date, last: date
+        self, collection: str, bbox: tuple[float, float, float, float], first: date, last: date, limit: int
     ) -> tuple[list[dict[str, Any]], bool]:
         """Items of one period, and whether they are all: a full last page without a next link may hide more."""
         items: dict[str, dict[str, Any]] = {}
@@ -116,10 +122,15 @@ class Api:
                 collections=[collection],
                 bbox=list(bbox),
                 datetime=f"{first.isoformat()}T00:00:00Z/{last.isoformat()}T23:59:59.999Z",
-                limit=self._page,
+                limit=limit,
             )
             for page in search.pages_as_dicts():
-                features = page.get("features") or []
+                features = page.get("features")
+                if not isinstance(features, list) or not all(isinstance(item, dict) for item in features):
+                    raise CatalogError(
+                        f"{redact(self._url)} answered a search of {collection} with {_described(page)}; expected a FeatureCollection",
+                        "its answer is broken: try later, or take the collection from another catalog",
+                    )
                 before = len(items)
                 items.update((str(item.get("id")), item) for item in features)
                 if features and len(items) == before:
@@ -129,26 +140,35 @@ class Api:
                 count = page.get("numberMatched", (page.get("context") or {}).get("matched"))
                 matched = count if isinstance(count, int) else matched
                 if features:
-                    full = len(features) >= self._page
+                    full = len(features) >= limit
                 more = any(link.get("rel") == "next" for link in page.get("links") or ())
         if matched is not None:
             return list(items.values()), len(items) >= matched
         return list(items.values()), more or not full
 
-    def _must_exist(self, collection: str) -> None:
+    def _spelling(self, collection: str) -> str:
+        """How this API writes the id of a collection that it has."""
         with _reported(self._url):
             known = sorted(entry.id for entry in self._client.get_collections())
-        if collection not in known:
+        found = collection if collection in known else next((name for name in known if same_collection(name, collection)), None)
+        if found is None:
             raise CatalogError(
                 f"{redact(self._url)} has no collection {collection!r}; it has {', '.join(known[:40]) or 'none'}",
                 "correct the collection of the source in the area file",
             )
+        return found
 
 
 def slices(first: date, last: date, days: int) -> list[tuple[date, date]]:
     """The period cut into pieces of at most `days`, in order and without overlap."""
     starts = [first + timedelta(days=offset) for offset in range(0, (last - first).days + 1, days)]
     return [(start, min(start + timedelta(days=days - 1), last)) for start in starts]
+
+
+def _described(page: dict[str, Any]) -> str:
+    """What an answer that is no page says, shortly."""
+    told = {key: page[key] for key in ("type", "code", "description", "message", "errors") if page.get(key)}
+    return redact(str(told or list(page)))[:200]
 
 
 class _reported:

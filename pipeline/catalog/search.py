@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
@@ -11,8 +11,10 @@ from typing import Any, Protocol
 from pyproj import Transformer
 
 from pipeline.catalog.api import Api
+from pipeline.catalog.days import time_range
 from pipeline.catalog.hrefs import Allowed, CatalogLike, allowed_of, check_href, local_path, split_part
-from pipeline.catalog.normalise import lonlat_bounds, scene_from_item, time_range
+from pipeline.catalog.normalise import scene_from_item
+from pipeline.catalog.outline import boxes_of, boxes_touch
 from pipeline.catalog.scene import Scene
 from pipeline.catalog.static import static_items
 from pipeline.errors import CatalogError
@@ -37,6 +39,13 @@ class SourceLike(Protocol):
     def product(self) -> str | None: ...
 
 
+class SearchedLike(CatalogLike, Protocol):
+    """What is looked at of a catalog's part in the area file."""
+
+    @property
+    def alternate(self) -> str | None: ...
+
+
 @dataclass(frozen=True)
 class Search:
     """What a search found.
@@ -58,12 +67,13 @@ class Search:
 
 def find_scenes(
     sources: Sequence[SourceLike],
-    catalogs: Mapping[str, CatalogLike],
+    catalogs: Mapping[str, SearchedLike],
     products: Mapping[str, Product],
     grid: Grid,
     first_day: date,
     last_day: date,
     progress: Callable[[str, int], None] | None = None,
+    bands: Collection[str] | None = None,
 ) -> Search:
     """Find the scenes whose support touches a period and whose pixels touch a grid.
 
@@ -81,6 +91,8 @@ def find_scenes(
         Solar days, both included.
     progress : callable, optional
         Called with the collection and the number of its items so far.
+    bands : collection of str, optional
+        Common names that are asked for; an item may lack the others. All of each product by default.
 
     Raises
     ------
@@ -103,7 +115,7 @@ def find_scenes(
         allowed = allowed_of(catalog)
         for item in _items(source.collection, catalog, allowed, apis, product, grid, first_day, last_day, progress):
             try:
-                scene = scene_from_item(item, name, product, longitude)
+                scene = scene_from_item(item, name, product, longitude, bands, catalog.alternate)
                 if scene.last_day < first_day or scene.first_day > last_day or not touches(scene, grid):
                     continue
                 for href in scene.assets.values():
@@ -143,7 +155,8 @@ def product_of(source: SourceLike, products: Mapping[str, Product]) -> str:
 def newest(scenes: Sequence[Scene]) -> tuple[tuple[Scene, ...], tuple[str, ...]]:
     """The newest processing of each acquisition in order, and the ids of the others.
 
-    Of equal stamps the better tier is kept, then the one that was found first.
+    A later version of a product is newer than any processing of an earlier one. Of equal stamps the better tier is kept,
+    then the one that was found first.
     """
     kept: dict[tuple[str, str], Scene] = {}
     superseded: list[str] = []
@@ -168,8 +181,8 @@ def touches(scene: Scene, grid: Grid) -> bool:
     return left < east and west < left + columns * width and top + rows * height < north and south < top
 
 
-def _rank(scene: Scene) -> tuple[str, int]:
-    return scene.stamp, -scene.tier
+def _rank(scene: Scene) -> tuple[str, str, int]:
+    return str(scene.properties.get("version", "")), scene.stamp, -scene.tier
 
 
 @lru_cache(maxsize=64)
@@ -205,21 +218,8 @@ def _items(
     for item in static_items(catalog.url, collection, allowed, report):
         try:
             start, end = time_range(item)
-            near = start.date() <= last and end.date() >= first and boxes_touch(lonlat_bounds(item), box)
+            near = start.date() <= last and end.date() >= first and any(boxes_touch(own, box) for own in boxes_of(item))
         except CatalogError:
             near = True  # normalising it says what is wrong, so that it is counted as skipped
         if near:
             yield item
-
-
-def boxes_touch(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
-    """Whether two boxes (west, south, east, north) [degrees] touch; west > east, or east > 180, crosses the antimeridian."""
-    if one[1] > other[3] or other[1] > one[3]:
-        return False
-    width, other_width = _width(one), _width(other)
-    return (other[0] - one[0]) % 360 <= width or (one[0] - other[0]) % 360 <= other_width
-
-
-def _width(box: tuple[float, float, float, float]) -> float:
-    width = box[2] - box[0]
-    return width if width >= 0 else width + 360

@@ -1,4 +1,4 @@
-"""Static catalogs: walk the links of a catalog.json on disk or on a server down to its items."""
+"""Static catalogs: walk the links of a catalog.json on disk or on a server down to its items, or read a saved answer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipeline.catalog.hrefs import Allowed, check_href, local_path, redact, resolve
+from pipeline.catalog.spelling import same_collection
 from pipeline.errors import CatalogError
 
 _TIMEOUT = 30.0
@@ -19,7 +20,7 @@ def static_items(url: str, collection: str, allowed: Allowed, progress: Callable
     Parameters
     ----------
     url : str
-        Path or URL of a catalog.json or collection.json.
+        Path or URL of a catalog.json or collection.json, or of a saved answer to a search (a FeatureCollection).
     collection : str
         Collection id.
     allowed : Allowed
@@ -30,7 +31,7 @@ def static_items(url: str, collection: str, allowed: Allowed, progress: Callable
     Yields
     ------
     dict
-        Items as they were written, with the place they were read from as their ``self`` link.
+        Items as they were written. Those of their own file have the place they were read from as their ``self`` link.
 
     Raises
     ------
@@ -48,23 +49,27 @@ def static_items(url: str, collection: str, allowed: Allowed, progress: Callable
         seen.add(place)
         document = _read(place, allowed if len(seen) > 1 else None)
         kind = document.get("type")
-        if kind == "Feature":
-            if (document.get("collection") or (collection if inside else None)) == collection:
-                count += 1
-                if progress is not None:
-                    progress(count)
-                yield _located({**document, "collection": collection}, place)
+        if kind in ("Feature", "FeatureCollection"):
+            for item in [_located(document, place)] if kind == "Feature" else document.get("features") or ():
+                # Inside the collection it may call it what it likes: CMR-STAC writes HLSL30_2.0 whatever was asked.
+                if inside or same_collection(str(item.get("collection") or ""), collection):
+                    count += 1
+                    if progress is not None:
+                        progress(count)
+                    yield {**item, "collection": collection}
+                else:
+                    collections.add(str(item.get("collection")))
             continue
         if kind == "Collection":
             collections.add(str(document.get("id")))
-            if document.get("id") != collection:
+            if not same_collection(str(document.get("id")), collection):
                 continue
             inside = True
         elif kind != "Catalog":
-            raise CatalogError(f"{redact(place)} is of type {kind!r}; expected a STAC Catalog, Collection or Feature")
+            raise CatalogError(f"{redact(place)} is of type {kind!r}; expected a STAC Catalog, Collection, Feature or FeatureCollection")
         links = [link for link in document.get("links") or () if link.get("rel") in ("child", "item")]
         pending += [(resolve(str(link["href"]), place), inside) for link in reversed(links)]
-    if not count and collection not in collections:
+    if not count and not any(same_collection(name, collection) for name in collections):
         raise CatalogError(
             f"{redact(url)} has no collection {collection!r}; it has {', '.join(sorted(collections)) or 'none'}",
             "correct the collection of the source in the area file",

@@ -56,7 +56,8 @@ def open_scenes(area: Area, scenes: Sequence[Scene] | None = None, chunk: int = 
     if scenes is None:
         last = area.science.end or datetime.now(UTC).date()
         sources = (*area.science.fine, *area.science.coarse)
-        scenes = find_scenes(sources, area.runtime.catalogs, area.products, area.grid, area.science.start, last).scenes
+        found = find_scenes(sources, area.runtime.catalogs, area.products, area.grid, area.science.start, last, bands=area.science.bands)
+        scenes = found.scenes
     if not scenes:
         raise CatalogError(f"there is no scene over area {area.name!r}", "check its days, bounds and catalogs")
     parts = []

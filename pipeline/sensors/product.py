@@ -133,7 +133,10 @@ class Product(_Strict):
     support: Support = Support()
     id_pattern: str | None = Field(
         default=None,
-        description="regular expression with named groups of: sensor, path, row, date (YYYYMMDD), doy (YYYYDDD), time, tile, version, stamp, category",
+        description=(
+            "regular expression with named groups of: sensor, path, row, date (YYYYMMDD), doy (YYYYDDD), time, tile, version, stamp, "
+            "category"
+        ),
     )
     platforms: dict[str, str] = Field(
         default_factory=dict, description="the id's sensor → platform; goes before what the item says, which some archives left empty"
@@ -141,8 +144,8 @@ class Product(_Strict):
     local_hour: dict[str, float] = Field(
         default_factory=dict,
         description=(
-            "platform → solar-local hour of its overpass. It turns a UTC date without an hour into a solar day: that of the id of a product "
-            "of one day (a composite keeps the day of its id), or that of an item that says the date of its acquisition only"
+            "platform → solar-local hour of its overpass. It turns a UTC date without an hour into a solar day: that of the id of a "
+            "product of one day (a composite keeps the day of its id), or that of an item that says the date of its acquisition only"
         ),
     )
     foreign: dict[str, str] = Field(

@@ -76,6 +76,9 @@ def _reasons_of_layer(layer: Layer, raw: np.ndarray) -> np.ndarray:
             found |= _flag(name, np.isin(number, field.values))
     for name, values in layer.values.items():
         found |= _flag(name, np.isin(raw, values))
+    for name, ranges in layer.ranges.items():
+        for low, high in ranges:
+            found |= _flag(name, (raw >= low) & (raw <= high))
     return found
 
 

@@ -167,7 +167,8 @@ def compare(
 def search(area: Area, first: date, last: date) -> Search:
     """The scenes of all sources of the area whose support touches the days."""
     science = area.science
-    return find_scenes((*science.fine, *science.coarse), area.runtime.catalogs, area.products, area.grid, first, last)
+    sources = (*science.fine, *science.coarse)
+    return find_scenes(sources, area.runtime.catalogs, area.products, area.grid, first, last, bands=science.bands)
 
 
 def _row_states(area: Area) -> dict[str, tuple[str, int, str]]:

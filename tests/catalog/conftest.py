@@ -141,8 +141,8 @@ def source(collection: str, catalog: str = "default", product: str | None = None
     return SimpleNamespace(collection=collection, catalog=catalog, product=product)
 
 
-def catalog(url: object, sign: str = "none", allow: tuple[str, ...] = ()) -> SimpleNamespace:
-    return SimpleNamespace(url=str(url), sign=sign, allow=allow)
+def catalog(url: object, sign: str = "none", allow: tuple[str, ...] = (), alternate: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(url=str(url), sign=sign, allow=allow, alternate=alternate)
 
 
 def free_port() -> int:
