@@ -12,7 +12,7 @@ from pipeline.normalisation.kernels import li_sparse_reciprocal, ross_thick
 SUN_LIMIT, VIEW_LIMIT = 75.0, 65.0
 """Zeniths beyond which the kernels are not to be trusted [degrees]: larger ones are taken for these."""
 
-# f_iso, f_vol, f_geo: mean of the MODIS BRDF record over all land and a year (Roy et al. 2016, RSE 176:255–271, table 5).
+# f_iso, f_vol, f_geo: mean of the MODIS BRDF record over all land and a year (Roy et al. 2016, RSE 176:255–271).
 _SHAPE = {
     "blue": (0.0774, 0.0372, 0.0079),
     "green": (0.1306, 0.0580, 0.0178),

@@ -15,7 +15,7 @@ PUBLISHED_HOUR = 10 + 10 / 60
 _J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 
 _HLS = (31.0076, -0.1272, 0.01187, 2.40e-05, -9.48e-07, -1.95e-09, 6.15e-11)
-"""Coefficients of rising powers of the latitude (Zhang et al. 2016, RSE 187; HLS User Guide 2.0, section 3.4)."""
+"""Coefficients of rising powers of the latitude (Zhang, Roy, Kovalskyy 2016, IEEE TGRS 54:1410–1418, as HLS takes it)."""
 
 
 def position(instant: datetime, longitude: npt.ArrayLike, latitude: npt.ArrayLike) -> tuple[Array, Array]:

@@ -7,14 +7,15 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
+from pipeline.sandbox.items import landsat_item
 from pipeline.sandbox.landsat import landsat_scenes
 from pipeline.sandbox.landscape import Canvas
 from pipeline.sandbox.modis import FILL, Look, cell_centres, compose, lattices, looks, view_angles
-from pipeline.sandbox.orbit import Pass
+from pipeline.sandbox.orbit import Pass, path_and_row, view_from
 from pipeline.sandbox.sky import Sky
-from pipeline.sandbox.sun import anisotropy, kernels
+from pipeline.sandbox.sun import anisotropy, equation_of_time, kernels, sun_position
 from pipeline.sandbox.weather import Weather
-from pipeline.sandbox.world import Scenery
+from pipeline.sandbox.world import TRUTH_HOUR, Scenery
 from tests.sandbox.conftest import small_grid
 
 FIRST = date(2022, 5, 1)
@@ -86,6 +87,28 @@ def test_landsat7_has_stripes_without_data_and_no_aerosol_band(scenery: Scenery)
     column = filled[:, filled.shape[1] // 2]
     assert np.sum(column[1:] != column[:-1]) >= 2
     assert not (scene.qa_pixel & 0xC004 & ~np.uint16(1)).any()
+
+
+def test_landsat_looks_from_where_its_orbit_is() -> None:
+    """The nearer path from less than the edge of a swath, the next one in the east from further off and from the east."""
+    for longitude, latitude in ((15.0, 44.3), (-100.0, 40.0), (147.0, -36.0)):
+        path, _ = path_and_row(longitude, latitude)
+        (near, _), (far, direction) = (view_from(track, longitude, latitude) for track in (path, path - 1))
+        assert near < 8
+        assert near < far < 15
+        assert 95 < direction < 110
+    zenith, direction = view_from(190, 15.0, 44.3)
+    assert zenith == pytest.approx(3.3, abs=0.5)
+    assert direction == pytest.approx(284, abs=3)
+
+
+def test_the_orbit_keeps_mean_solar_time_and_items_tell_the_sun_of_it(scenery: Scenery) -> None:
+    for day, minutes in ((date(2022, 11, 3), 16.4), (date(2022, 2, 11), -14.2), (date(2022, 6, 13), 0.0)):
+        assert equation_of_time(day) * 60 == pytest.approx(minutes, abs=0.5)
+    flight = Pass(date(2022, 11, 3), "landsat-9", 190, (28, 29), eastern=False)
+    scene = landsat_scenes(scenery, Sky(3, scenery.weather, 0.0), small_grid(), flight, 15.0)[0]
+    elevation = landsat_item(scene)["properties"]["view:sun_elevation"]
+    assert elevation == pytest.approx(90 - sun_position(flight.day, 46.07, TRUTH_HOUR + 16.4 / 60)[0], abs=0.05)
 
 
 def test_view_geometry_repeats_after_sixteen_days_and_spans_nadir_to_edge() -> None:
