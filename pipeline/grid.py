@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from pyproj import CRS, Transformer
@@ -239,6 +239,11 @@ class Grid:
         to_lonlat = Transformer.from_crs(self.crs, "OGC:CRS84", always_xy=True)
         return float(to_lonlat.transform((west + east) / 2, (south + north) / 2)[0])
 
+    @property
+    def lonlat(self) -> tuple[np.ndarray, np.ndarray]:
+        """Longitude and latitude [degrees] of the pixel centres, (height, width) each. Not to be written to: they are shared."""
+        return _lonlat(self)
+
     def window_bounds(self, window: Window) -> tuple[float, float, float, float]:
         """(west, south, east, north) [m] of a window of fine pixels."""
         west = self.west + window.col * self.resolution
@@ -283,6 +288,13 @@ def landsat_anchor(system: CRS) -> tuple[float, float]:
     """
     southern = (system.utm_zone or "").endswith("S")
     return 15.0, 10_000_015.0 if southern else 15.0
+
+
+@lru_cache(maxsize=4)
+def _lonlat(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    longitude, latitude = _transformer(grid.crs, "OGC:CRS84").transform(*np.meshgrid(grid.x, grid.y))
+    longitude.flags.writeable = latitude.flags.writeable = False
+    return longitude, latitude
 
 
 @cache

@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from pyproj import Transformer
 
 from pipeline.catalog.hrefs import CatalogLike, redact
 from pipeline.catalog.scene import Scene
@@ -191,7 +189,7 @@ def _read_fine(
             scene.properties,
             scene.datetime,
             scene.day,
-            *_centres(sub_grid(grid, strip.coarse(grid.scale), 1)),
+            *sub_grid(grid, strip.coarse(grid.scale), 1).lonlat,
             store.bands,
             geometry=normalise.geometry,
             bandpass=normalise.bandpass,
@@ -231,13 +229,13 @@ def _read_coarse(
         if product.day_layer is not None and product.day_layer.asset in layers:
             days = cell_days(layers[product.day_layer.asset], ~hidden, product.day_layer, scene.day, parts)
         # With angles of its own every native pixel is a case of its own; without them one gain serves a whole cell.
-        directions = directions_of(product, layers) if normalise.geometry else None
+        directions = directions_of(product, layers)
         repeat = parts if directions is None else 1
         adjustment = coarse_adjustment(
             product,
             scene.platform,
             scene.day,
-            _centres(part if directions is not None else sub_grid(grid, strip, 1))[1],
+            (part if directions is not None else sub_grid(grid, strip, 1)).lonlat[1],
             store.bands,
             directions,
             geometry=normalise.geometry,
@@ -260,14 +258,6 @@ def _read_coarse(
 def _repeated(cells: np.ndarray, times: int) -> np.ndarray:
     """Values of cells (Y, X) on their sub-pixels."""
     return cells.repeat(times, 0).repeat(times, 1)
-
-
-@lru_cache(maxsize=32)
-def _centres(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Longitude and latitude [degrees] of the pixel centres of a grid, (y, x)."""
-    to_lonlat = Transformer.from_crs(grid.crs, "OGC:CRS84", always_xy=True)
-    longitude, latitude = to_lonlat.transform(*np.meshgrid(grid.x, grid.y))
-    return longitude, latitude
 
 
 def _read(

@@ -378,6 +378,21 @@ class WorkingStore:
             reasons[inside] = np.asarray(self.array("fine/reasons")[(row.index, *part.slices)])
         return bright, reasons
 
+    def read_scene(self, row: Row, window: Window) -> np.ndarray:
+        """The clear reflectance of one fine scene, (B, y, x) float32; NaN where it is hidden or outside."""
+        assert row.window is not None
+        values = np.full((len(self.bands), *window.shape), np.nan, np.float32)
+        part = _intersection(row.window, window)
+        if part.height > 0 and part.width > 0:
+            stored = decode_reflectance(np.asarray(self.array("fine/values")[(row.index, slice(None), *part.slices)]))
+            hidden = np.asarray(self.array("fine/reasons")[(row.index, *part.slices)]) & int(HIDING) != 0
+            values[(slice(None), *part.relative_to(window).slices)] = np.where(hidden, np.float32(np.nan), stored)
+        return values
+
+    def read_granule(self, row: Row) -> np.ndarray:
+        """The reflectance of one coarse scene on the whole area, (B, Y, X) float32; NaN where not observed."""
+        return decode_reflectance(np.asarray(self.array(f"{_group_of(row.scene)}/values")[row.index]))
+
     def _fine_rows(self, window: Window, first_day: int, last_day: int) -> Iterator[Row]:
         for row in self.rows():
             if row.scene.role == "fine" and row.usable and first_day <= day_number(row.scene.day) <= last_day:
