@@ -6,16 +6,18 @@ follow what the file says to other places.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import rasterio
+from rasterio.errors import RasterioIOError
 from rasterio.io import MemoryFile
 
 from pipeline.catalog.hrefs import local_path
@@ -43,11 +45,11 @@ _REMOTE_OPTIONS: dict[str, Any] = {
     "VSI_CACHE": "TRUE",
     "VSI_CACHE_SIZE": 4_000_000,
 }
-# GDAL remembers that a file could not be opened: a second try must not look at what it remembers.
-_AGAIN_OPTIONS: dict[str, Any] = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsicurl?:/vsis3/"}
 # A region must be named where no configuration of the environment does.
 _REQUESTER_OPTIONS: dict[str, Any] = {"AWS_REQUEST_PAYER": "requester", "AWS_REGION": "us-west-2"}
 
+# GDAL remembers that a URL could not be opened. With another fragment it is another URL to GDAL, and the same to the server.
+_ATTEMPTS = itertools.count()
 _KEPT = 24
 """Open files of the process that wait for their next window."""
 
@@ -73,16 +75,17 @@ def opened(asset: Asset, again: bool = False) -> Iterator[Any]:
     CatalogError
         If no permission can be had.
     """
-    granted = access(asset.href, asset.sign)
-    name, options = _name(asset, granted)
+    name, options = _name(asset, access(asset.href, asset.sign))
+    key = name, asset.part, _version(asset.href)
+    if again and name.startswith("/vsis3/"):
+        _forget(name, options)
+    elif again:
+        name = f"{name}#{next(_ATTEMPTS)}"
     driver = "GTiff"
     if asset.part.dataset:
         # GDAL writes the blanks in the names of groups as underscores.
         name, driver = f'HDF5:"{name}":/{asset.part.dataset.replace(" ", "_")}', "HDF5Image"
-    if again:
-        options = {**options, **_AGAIN_OPTIONS}
     with rasterio.Env(**options):
-        key = name, _version(asset.href)
         dataset = None if again else _HANDLES.take(key)
         if dataset is None:
             dataset = rasterio.open(name, driver=driver)
@@ -116,6 +119,12 @@ def _name(asset: Asset, granted: Access) -> tuple[str, dict[str, Any]]:
 
 _IN_URLS = "%/:?=&#[]@!$'()*+,;~"
 """Characters that an href may hold as they are: it is a URL already, but a stray quote or blank is not."""
+
+
+def _forget(name: str, options: dict[str, Any]) -> None:
+    """Have GDAL forget that an object of a bucket could not be opened: it does so after a try for which it may keep nothing."""
+    with rasterio.Env(**options, CPL_VSIL_CURL_NON_CACHED="/vsis3/"), suppress(RasterioIOError):
+        rasterio.open(name, driver="GTiff").close()
 
 
 @lru_cache(maxsize=2)
