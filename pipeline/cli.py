@@ -72,9 +72,12 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def init(
     path: Annotated[Path, typer.Argument(help="The area file to write.")],
     crs: Annotated[str, typer.Option(help="Projected CRS, such as the UTM zone of the area.")] = "EPSG:32633",
-    bounds: Annotated[
-        tuple[float, float, float, float], typer.Option(help="west south east north in metres of that CRS.")
-    ] = (500000, 4900000, 530720, 4930720),
+    bounds: Annotated[tuple[float, float, float, float], typer.Option(help="west south east north in metres of that CRS.")] = (
+        500000,
+        4900000,
+        530720,
+        4930720,
+    ),
     start: Annotated[str, typer.Option(help="First day of the cube (YYYY-MM-DD).")] = "2024-01-01",
 ) -> None:
     """Write a commented area file to start from."""
@@ -165,6 +168,32 @@ def score(area_file: AreaFile, as_json: AsJson = False) -> None:
         return
     out.print(found.table())
     _tell(found.verdict)
+
+
+@app.command(epilog="Example: `landfuse agreement area.yaml --json`")
+def agreement(area_file: AreaFile, as_json: AsJson = False) -> None:
+    """Measure what each normalisation step leaves between observations that should be alike.
+
+    Compared are fine images of adjacent paths, or of two sensors, a few days apart, and fine against coarse of the same day.
+    """
+    from pipeline.steps.agreement import agreement, to_records
+
+    area = load_area(area_file)
+    with _progress() as progress:
+        records = to_records(agreement(area, progress))
+    if as_json:
+        _print_json(records)
+        return
+    if not records:
+        _say("no pair of observations says anything about a step: none within a few days, or the steps change nothing here")
+        return
+    for (pairs, count, step), rows in groupby(records, key=lambda record: (record["pairs"], record["count"], record["step"])):
+        table = Table("band", "cells", "median difference", "", "slope", "", "RMSE", "", title=f"{pairs} ({count}): {step}")
+        for row in rows:
+            pair = [f"{row[name]:.4f}" for what in ("median", "slope", "rmse") for name in (f"{what}_before", f"{what}_after")]
+            table.add_row(row["band"], str(row["cells"]), *pair)
+        out.print(table)
+    _say("of two figures the first is without the step, the second with it")
 
 
 @app.command(epilog="Example: `landfuse methods --json`")

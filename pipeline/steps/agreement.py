@@ -113,10 +113,9 @@ def _pairs(area: Area, fine: Sequence[Row], coarse: Sequence[Row]) -> dict[str, 
     for one in fine:
         for other in by_day[one.scene.day]:
             kinds[f"{one.scene.product} against {other.scene.product}"].append((one, other))
-    return {
-        kind: sorted(pairs, key=lambda pair: -min(pair[0].clear_share, pair[1].clear_share))[:PAIRS]
-        for kind, pairs in sorted(kinds.items())
-    }
+    for pairs in kinds.values():
+        pairs.sort(key=lambda pair: -min(row.clear_share for row in pair))
+    return {kind: kinds[kind][:PAIRS] for kind in sorted(kinds)}
 
 
 def _kind(one: Row, other: Row) -> str:
@@ -201,11 +200,8 @@ def _differs(image: _Image, without: tuple[bool, bool]) -> bool:
 
 def _compared(sides: Sequence[tuple[_Image, _Image]], steps: tuple[bool, bool]) -> list[Pair]:
     return [
-        Pair(
-            *(side.with_steps(*steps) for side in pair),
-            clear=np.isfinite(pair[0].cells).all(axis=0) & np.isfinite(pair[1].cells).any(axis=0),
-        )
-        for pair in sides
+        Pair(one.with_steps(*steps), other.with_steps(*steps), np.isfinite(one.cells).all(axis=0) & np.isfinite(other.cells).any(axis=0))
+        for one, other in sides
     ]
 
 
@@ -218,9 +214,8 @@ def to_records(found: Sequence[Step]) -> list[dict[str, Any]]:
             "step": step.step,
             "band": band.band,
             "cells": band.before.n,
-            **{
-                f"{name}_{when}": getattr(getattr(band, when), name) for name in ("median", "slope", "rmse") for when in ("before", "after")
-            },
+            **{f"{name}_before": getattr(band.before, name) for name in ("median", "slope", "rmse")},
+            **{f"{name}_after": getattr(band.after, name) for name in ("median", "slope", "rmse")},
         }
         for step in found
         for band in step.bands
