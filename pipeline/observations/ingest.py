@@ -18,7 +18,7 @@ from pipeline.errors import ConfigurationError, LandfuseError
 from pipeline.grid import Grid, Window
 from pipeline.normalisation.adjustment import Adjustment, coarse_adjustment, fine_adjustment
 from pipeline.observations.coarse import cell_days, cell_values, coarse_std, directions_of, native_index, sub_grid, subdivision
-from pipeline.observations.cube import lazy_scenes
+from pipeline.observations.cube import read_scene
 from pipeline.observations.masking import QA_TYPE, WIDE_QA_TYPE, mask_scene, raw_type
 from pipeline.observations.scenes_table import Row
 from pipeline.observations.working import WorkingStore
@@ -263,7 +263,7 @@ def _repeated(cells: np.ndarray, times: int) -> np.ndarray:
 def _read(
     scene: Scene, product: Product, bands: Sequence[str], grid: Grid, catalogs: Mapping[str, CatalogLike]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Raw numbers by common name and raw QA by asset key, through the lazy cube."""
+    """Raw numbers by common name and raw QA by asset key."""
     numbers: dict[str, np.ndarray] = {}
     by_type: dict[tuple[Any, str], list[str]] = {}
     for name in bands:
@@ -271,7 +271,7 @@ def _read(
             dtype, fill = raw_type(product.bands[name])
             by_type.setdefault((dtype, repr(fill)), []).append(name)
     for (dtype, number), names in by_type.items():
-        numbers |= _computed(scene, names, grid, dtype, float(number), catalogs)
+        numbers |= _read_assets(scene, names, grid, dtype, float(number), catalogs)
     present = [layer.asset for layer in product.layers_of(scene.platform) if layer.required or layer.asset in scene.assets]
     if product.day_layer is not None and product.day_layer.asset in scene.assets:
         present.append(product.day_layer.asset)
@@ -280,17 +280,14 @@ def _read(
     quality = {asset: product.bands[name].quality_bits for name in numbers if (asset := product.bands[name].quality_asset)}
     wide = [asset for asset, bits in quality.items() if bits is not None]
     narrow = [asset for asset in dict.fromkeys((*present, *quality)) if asset not in wide]
-    layers = _computed(scene, narrow, grid, QA_TYPE, 0, catalogs) if narrow else {}
-    return numbers, layers | (_computed(scene, wide, grid, WIDE_QA_TYPE, 0, catalogs) if wide else {})
+    layers = _read_assets(scene, narrow, grid, QA_TYPE, 0, catalogs) if narrow else {}
+    return numbers, layers | (_read_assets(scene, wide, grid, WIDE_QA_TYPE, 0, catalogs) if wide else {})
 
 
-def _computed(
+def _read_assets(
     scene: Scene, assets: Sequence[str], grid: Grid, dtype: np.dtype[Any], fill: float, catalogs: Mapping[str, CatalogLike]
 ) -> dict[str, np.ndarray]:
-    cube = lazy_scenes([scene], assets, grid, dtype, fill, catalogs, chunk=max(grid.shape), assets_per_task=len(assets))
-    # The threads are those of `ingest`: one scene is one thread's work.
-    values = cube.data.compute(scheduler="synchronous")[0]
-    return dict(zip(assets, values, strict=True))
+    return dict(zip(assets, read_scene(scene, assets, grid, dtype, fill, catalogs), strict=True))
 
 
 def footprint(scene: Scene, grid: Grid) -> Window:

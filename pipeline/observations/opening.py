@@ -45,7 +45,7 @@ _REMOTE_OPTIONS: dict[str, Any] = {
     "VSI_CACHE": "TRUE",
     "VSI_CACHE_SIZE": 4_000_000,
 }
-# A region must be named where no configuration of the environment does.
+# The region of USGS's Landsat; Amazon tells GDAL where buckets of other regions are.
 _REQUESTER_OPTIONS: dict[str, Any] = {"AWS_REQUEST_PAYER": "requester", "AWS_REGION": "us-west-2"}
 
 # GDAL remembers that a URL could not be opened. With another fragment it is another URL to GDAL, and the same to the server.

@@ -15,7 +15,7 @@ from pyproj import Transformer
 from pipeline.config import CatalogPart
 from pipeline.errors import ReadError
 from pipeline.grid import Grid
-from pipeline.observations.cube import epsg_code, lazy_scenes
+from pipeline.observations.cube import epsg_code, lazy_scenes, read_scene
 
 from .scenes import LOCAL, UTM33, landsat_scene, make_scene, modis_scene, small_grid, write_tiff
 
@@ -39,6 +39,8 @@ def test_scenes_of_the_own_grid_are_bit_exact_and_unshifted(tmp_path: Path, crs:
             assert np.array_equal(values[1, band, 4:, 3:], dataset.read(1)[:28, :29])
         assert np.all(values[1, band, :4] == 0)
         assert np.all(values[1, band, :, :3] == 0)
+    for scene, expected in zip((one, two), values, strict=True):
+        assert np.array_equal(read_scene(scene, ["red", "nir08"], grid, np.dtype(np.uint16), 0, {}), expected)
 
 
 @pytest.mark.parametrize("crs", [UTM33, LOCAL])
@@ -51,6 +53,7 @@ def test_chunks_do_not_change_warped_pixels(tmp_path: Path, crs: str) -> None:
         cube = lazy_scenes([scene], ["red", "blue"], grid, np.int16, 32767, {}, chunk=chunk, assets_per_task=together)
         assert cube.data.npartitions == (32 // together if chunk == 8 else 4)
         assert np.array_equal(cube.values, fine)
+    assert np.array_equal(read_scene(scene, ["red", "blue"], grid, np.dtype(np.int16), 32767, {}), fine[0])
 
 
 def test_a_scene_of_the_neighbouring_zone_lands_where_it_is(tmp_path: Path) -> None:
