@@ -106,8 +106,9 @@ class _Assets:
 
     def without(self, missing: Sequence[str]) -> CatalogError:
         """The error that says what is missing, and what to do about it."""
-        hdf4 = next((name for name in map(_file_name, self._all.values()) if name.endswith(".hdf")), None)
-        if hdf4 is not None and all(_file_name(asset).rpartition(".")[2] not in ("tif", "tiff") for asset in self._all.values()):
+        names = [_file_name(asset) for asset in self._all.values()]
+        hdf4 = next((name for name in names if name.lower().endswith(".hdf")), None)
+        if hdf4 is not None and not any(name.lower().endswith((".tif", ".tiff")) for name in names):
             return CatalogError(
                 f"item {self._id} has its layers only in {hdf4}, an HDF4 file, which the GDAL that comes with rasterio cannot read",
                 "convert it to one Cloud Optimized GeoTIFF for each layer and describe those by: landfuse catalog build; or take the "
@@ -145,12 +146,12 @@ def _common_names(assets: Mapping[str, Mapping[str, Any]], listed: Sequence[Any]
 
 def _container(assets: Collection[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The HDF5 file of an item; its key differs from item to item in CMR-STAC, which lists it a second time on S3."""
-    files = [asset for asset in assets if _file_name(asset).endswith((".h5", ".hdf5"))]
+    files = [asset for asset in assets if _file_name(asset).lower().endswith((".h5", ".hdf5"))]
     return min(files, key=lambda asset: str(asset["href"]).startswith("s3://"), default=None)
 
 
 def _file_name(asset: Mapping[str, Any]) -> str:
-    return urlsplit(str(asset["href"])).path.rpartition("/")[2].lower()
+    return urlsplit(str(asset["href"])).path.rpartition("/")[2]
 
 
 def _check_numbers(item_id: str, name: str, band: Band, asset: Mapping[str, Any]) -> None:

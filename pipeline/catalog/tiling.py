@@ -43,6 +43,8 @@ _BANDS = {
 def tile_georeference(tiling: Literal["sinusoidal", "hls"], tile: str, pixel: float) -> Georeference:
     """CRS, transform and shape of a tile.
 
+    HLS files of the south are in the northern CRS of their zone, with negative northings, as Landsat is.
+
     Parameters
     ----------
     tiling : {"sinusoidal", "hls"}
@@ -81,10 +83,8 @@ def _hls(tile: str, pixel: float) -> Georeference:
     easting = (_COLUMNS[(zone - 1) % 3].index(column) + 1) * _SQUARE
     number = (_ROWS.index(row) - (5 if zone % 2 == 0 else 0)) % 20
     # The first row of this letter that is not below the band.
-    top = (number + -((number - _BANDS[band]) // 20) * 20 + 1) * _SQUARE
-    shift = 0.0 if band >= "N" else _FALSE_NORTHING
-    north = shift - (shift - top) // _SNAP * _SNAP
-    return _square(f"EPSG:{326 if band >= 'N' else 327}{zone:02d}", easting // _SNAP * _SNAP, north, _HLS_TILE, pixel)
+    top = (number + -((number - _BANDS[band]) // 20) * 20 + 1) * _SQUARE - (0 if band >= "N" else _FALSE_NORTHING)
+    return _square(f"EPSG:326{zone:02d}", easting // _SNAP * _SNAP, -(-top // _SNAP) * _SNAP, _HLS_TILE, pixel)
 
 
 def _square(crs: str, west: float, north: float, edge: float, pixel: float) -> Georeference:
