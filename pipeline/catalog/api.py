@@ -16,9 +16,6 @@ PAGE = 100
 SLICE = 31
 """Days of one request: long periods run into the servers' time limits."""
 
-_TIMEOUT = (10.0, 60.0)
-"""Of connecting and of reading [s]."""
-
 
 class Api:
     """One STAC API.
@@ -38,23 +35,12 @@ class Api:
 
     def __init__(self, url: str, page: int = PAGE) -> None:
         # Imported here: a static catalog, and `plan` against it, never needs them.
-        from pystac_client import Client
-        from pystac_client.stac_api_io import StacApiIO
-        from urllib3 import Retry
+        from pipeline.catalog.client import open_client
 
         self._url = url
         self._page = page
-        # POST is not in urllib3's default set, and pystac-client's own default retries no status at all.
-        retry = Retry(
-            total=6,
-            connect=2,
-            backoff_factor=0.5,
-            status_forcelist=[429, 500, 502, 503, 504],
-            allowed_methods=None,
-            respect_retry_after_header=True,
-        )
         with _reported(url):
-            self._client = Client.open(url, stac_io=StacApiIO(max_retries=retry, timeout=_TIMEOUT))
+            self._client = open_client(url)
 
     def items(
         self,
@@ -182,7 +168,13 @@ class _reported:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None or not isinstance(error, Exception) or isinstance(error, CatalogError):
             return
+        said = f"{type(error).__name__}: {redact(str(error))[:300]}"
+        if isinstance(error, ValueError):
+            raise CatalogError(
+                f"the STAC API at {redact(self._url)} gave an answer that is no JSON ({said})",
+                "check that the url of the catalog in the area file is a STAC API; if it is, try later",
+            ) from None
         raise CatalogError(
-            f"the STAC API at {redact(self._url)} failed: {type(error).__name__}: {redact(str(error))[:300]}",
+            f"the STAC API at {redact(self._url)} failed: {said}",
             "check the url of the catalog in the area file and the network, then run again",
         ) from None
