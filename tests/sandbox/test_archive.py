@@ -72,7 +72,7 @@ def test_every_item_has_the_assets_that_its_product_needs(sandbox: Path) -> None
         for item in items_of(sandbox, collection):
             for band in BANDS:
                 assert product.bands[band].asset in item["assets"]
-            for layer in product.layers:
+            for layer in product.layers_of(item["properties"]["platform"]):
                 assert layer.asset in item["assets"]
 
 
