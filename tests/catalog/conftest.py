@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from typing import Any
 import pytest
 
 from pipeline.grid import Grid
+from pipeline.sensors import Product
 
 SHARED = Path(os.environ.get("LANDFUSE_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 
@@ -111,6 +113,29 @@ def modis_item(doy: str = "2024160", stamp: str = "2024169035331") -> dict[str, 
             "proj:transform": [463.3127165279165, 0.0, 1111950.519667, 0.0, -463.3127165274999, 5559752.598333],
         },
         "assets": {key: {"href": f"https://data.example/{item_id}_{key}.tif"} for key in keys},
+        "links": [],
+    }
+
+
+def tile_item(
+    sensor: str, day: date, product: Product, tile: str = "h19v04", version: str | None = None, **properties: Any
+) -> dict[str, Any]:
+    """An item of a product on a tile, in GeoTIFFs, without a projection: its tile says where it lies."""
+    if version is None:
+        version = "002" if sensor.startswith("V") else "061"
+    item_id = f"{sensor}.A{day:%Y%j}.{tile}.{version}.{day:%Y%j}123456"
+    keys = {band.asset for band in product.bands.values()} | {band.quality_asset for band in product.bands.values() if band.quality_asset}
+    keys |= {layer.asset for layer in product.layers}
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "stac_extensions": [],
+        "id": item_id,
+        "collection": sensor,
+        "geometry": {"type": "Polygon", "coordinates": [[[13.1, 40], [31.1, 40], [31.1, 50], [13.1, 50], [13.1, 40]]]},
+        "bbox": [13.1, 40.0, 31.1, 50.0],
+        "properties": {"datetime": f"{day}T00:00:00Z", **properties},
+        "assets": {key: {"href": f"https://data.example/{item_id}.{key}.tif"} for key in sorted(keys)},
         "links": [],
     }
 
