@@ -28,6 +28,7 @@ _KEPT = {
     "eo:cloud_cover": "eo:cloud_cover",
     "landsat:cloud_cover_land": "landsat:cloud_cover_land",
     "landsat:correction": "landsat:processing_level",
+    "created": "created",
     "landfuse:georeference": "landfuse:georeference",
 }
 """Properties that are kept, and what they were called before STAC 1.0."""

@@ -77,7 +77,9 @@ def lazy_scenes(
         If a scene lacks an asset; and, while computing, if an asset cannot be read as its item describes it.
     """
     kind = np.dtype(dtype)
-    table = [[None if optional and asset not in scene.assets else _url(scene, asset, catalogs) for asset in assets] for scene in scenes]
+    table = [
+        [None if optional and asset not in scene.assets else asset_url(scene, asset, catalogs) for asset in assets] for scene in scenes
+    ]
     epsg = epsg_code(grid.crs)
     chunks = (1, assets_per_task, chunk, chunk)
     if epsg is not None:
@@ -102,7 +104,7 @@ def read_scene(
     target = Lattice.of(grid.crs, grid.transform)
     out = np.empty((len(assets), *grid.shape), kind)
     for at, asset in enumerate(assets):
-        read_window(_url(scene, asset, catalogs), target, grid.window, kind.type(fill), out[at])
+        read_window(asset_url(scene, asset, catalogs), target, grid.window, kind.type(fill), out[at])
     return out
 
 
@@ -114,7 +116,14 @@ def epsg_code(crs: str) -> int | None:
     return int(code) if code is not None and CRS.from_epsg(code).equals(system, ignore_axis_order=True) else None
 
 
-def _url(scene: Scene, asset: str, catalogs: Mapping[str, CatalogLike]) -> str:
+def asset_url(scene: Scene, asset: str, catalogs: Mapping[str, CatalogLike]) -> str:
+    """What a reader is given of one asset of a scene; see `locate`.
+
+    Raises
+    ------
+    ReadError
+        If the scene has no such asset.
+    """
     href = scene.assets.get(asset)
     if href is None:
         raise ReadError(f"scene {scene.id} has no asset {asset!r}; it has {', '.join(sorted(scene.assets))}")

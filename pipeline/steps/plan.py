@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.catalog.scene import Scene
 from pipeline.catalog.search import Search, find_scenes
-from pipeline.config import Area
+from pipeline.config import Area, SourcePart
 from pipeline.errors import CatalogError, ConfigurationError, StoreError
 from pipeline.fusion.registry import spec_of
 from pipeline.grid import day_number, days_between
@@ -164,10 +164,10 @@ def compare(
     return Plan(*span, as_of, tuple(planned), scenes, tuple(unread), failed, skipped)
 
 
-def search(area: Area, first: date, last: date) -> Search:
-    """The scenes of all sources of the area whose support touches the days."""
+def search(area: Area, first: date, last: date, sources: Sequence[SourcePart] = ()) -> Search:
+    """The scenes of some sources of the area, or of all, whose support touches the days."""
     science = area.science
-    sources = (*science.fine, *science.coarse)
+    sources = sources or (*science.fine, *science.coarse)
     return find_scenes(sources, area.runtime.catalogs, area.products, area.grid, first, last, bands=science.bands)
 
 
