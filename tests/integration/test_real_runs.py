@@ -196,7 +196,9 @@ def test_nineteen_acquisitions_on_as_many_grids_become_one_lazy_cube(new_york: P
     found = open_observations(area)
     assert (found.fine.sizes["scene"], found.fine.sizes["band"]) == (19, 6)
     assert "coarse" not in " ".join(found.variables)
-    grids = {path.read_text().split('"proj:transform"')[1][:80] for path in (new_york.parent / "l8ny18" / "items").glob("*.json")}
+    grids = {
+        path.read_text().split('"proj:transform"')[1][:80] for path in (new_york.parent / "catalog" / "l8ny18" / "items").glob("*.json")
+    }
     assert len(grids) > 15, "the set is here to have differing grids"
 
 
@@ -206,11 +208,11 @@ def test_every_pixel_of_the_cube_is_the_one_of_its_scene_at_that_place(new_york:
     found = open_observations(load_area(new_york))
     (at,) = np.flatnonzero(found["id"].values == item)
     ours = found.fine.isel(scene=at).values
-    quality = nearest(new_york.parent / "data", item, "BQA", found)
+    quality = nearest(new_york.parent / "catalog", item, "BQA", found)
     clear = is_clear(quality)
     assert clear.sum() > 1500
     for asset, name in zip(("B2", "B3", "B4", "B5", "B6", "B7"), BANDS, strict=True):
-        truth = nearest(new_york.parent / "data", item, asset, found) * 2e-5 - 0.1
+        truth = nearest(new_york.parent / "catalog", item, asset, found) * 2e-5 - 0.1
         seen = ours[list(found.band.values).index(name)]
         assert np.array_equal(np.isfinite(seen), clear), name
         assert np.abs(seen - truth)[clear].max() < 0.51e-4, name
@@ -223,8 +225,8 @@ def test_two_rows_of_one_path_are_one_image_of_their_day(new_york: Path, day: da
     found = open_observations(area)
     assert len(set(found.day.values)) == 17
     items = [f"LC08_L1TP_{place}_{day:%Y%m%d}" for place in ("014031", "014032")]
-    upper, lower = (is_clear(nearest(new_york.parent / "data", item, "BQA", found)) for item in items)
-    numbers = [nearest(new_york.parent / "data", item, "B4", found) for item in items]
+    upper, lower = (is_clear(nearest(new_york.parent / "catalog", item, "BQA", found)) for item in items)
+    numbers = [nearest(new_york.parent / "catalog", item, "B4", found) for item in items]
     store = WorkingStore.open(observations_path(area))
     stack = store.read_fine(Window(0, 0, *area.grid.shape), day_number(day), day_number(day))
     assert stack.values.shape[0] == 1
