@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -176,37 +177,42 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def stac_api(tmp_path: Path) -> Iterator[Callable[[list[dict[str, Any]]], str]]:
-    """Serves items by a real STAC API on loopback; gives its address."""
+@contextmanager
+def serving(items: list[dict[str, Any]], folder: Path) -> Iterator[str]:
+    """Items behind a real STAC API on loopback, whose documents are written to a folder; its address."""
     program = shutil.which("rustac", path=str(Path(sys.executable).parent)) or shutil.which("rustac")
     if program is None:
         pytest.skip("rustac is not installed")
-    started: list[subprocess.Popen[bytes]] = []
-
-    def serve(items: list[dict[str, Any]]) -> str:
-        files = []
-        for name in dict.fromkeys(item["collection"] for item in items):
-            files.append(tmp_path / f"{name}.collection.json")
-            files[-1].write_text(json.dumps(_collection(name)))
-        files.append(tmp_path / "items.json")
-        files[-1].write_text(json.dumps({"type": "FeatureCollection", "features": items}))
-        port = free_port()
-        command = [program, "serve", *map(str, files), "-a", f"127.0.0.1:{port}"]
-        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    files = []
+    for name in dict.fromkeys(item["collection"] for item in items):
+        files.append(folder / f"{name}.collection.json")
+        files[-1].write_text(json.dumps(_collection(name)))
+    files.append(folder / "items.json")
+    files[-1].write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    port = free_port()
+    command = [program, "serve", *map(str, files), "-a", f"127.0.0.1:{port}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
         url = f"http://127.0.0.1:{port}"
         for _ in range(100):
             try:
                 urllib.request.urlopen(url, timeout=1).close()
-                return url
+                break
             except OSError:
                 time.sleep(0.05)
-        raise AssertionError(f"no STAC API at {url} after 5 s")
-
-    yield serve
-    for process in started:
+        else:
+            raise AssertionError(f"no STAC API at {url} after 5 s")
+        yield url
+    finally:
         process.terminate()
         process.wait(timeout=5)
+
+
+@pytest.fixture
+def stac_api(tmp_path: Path) -> Iterator[Callable[[list[dict[str, Any]]], str]]:
+    """Serves items by a real STAC API on loopback; gives its address."""
+    with ExitStack() as stack:
+        yield lambda items: stack.enter_context(serving(items, tmp_path))
 
 
 def _collection(name: str) -> dict[str, Any]:
