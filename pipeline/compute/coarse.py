@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from pipeline.compute.job import Job
+from pipeline.compute.job import Job, applied
+from pipeline.compute.registration import learn_shifts, read_registered
 from pipeline.compute.rescue import read_levels
 from pipeline.fusion.interface import FusionInput
 from pipeline.fusion.registry import build
@@ -33,8 +35,10 @@ def restore_block(job: Job, block: Block, days: Sequence[int]) -> tuple[int, int
     return block.row, block.col
 
 
-def learn(job: Job, windows: Sequence[Window], first: int, last: int) -> dict[str, Any]:
-    """Learn the bias of the coarse series and the parameters of the method from sample windows.
+def learn(
+    job: Job, windows: Sequence[Window], first: int, last: int, wide: Sequence[Window] = (), footprints: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Learn the shifts and the bias of the coarse series and the parameters of the method from sample windows.
 
     Parameters
     ----------
@@ -42,13 +46,19 @@ def learn(job: Job, windows: Sequence[Window], first: int, last: int) -> dict[st
         Fine pixels, on whole coarse cells.
     first, last : int
         Day numbers of the training window.
+    wide : sequence of Window
+        Larger windows, for the shifts.
+    footprints : mapping
+        Effective footprint [m] of the coarse products whose shift is learnt and taken off; none by default.
 
     Returns
     -------
     dict
-        ``{"restoration": …, "method": …}``, JSON-ready.
+        ``{"registration": …, "restoration": …, "method": …}``, JSON-ready.
     """
     torch.set_num_threads(job.threads)
+    registration = learn_shifts(job, wide, footprints or {}, first, last)
+    job = replace(job, restoration={**job.restoration, "shifts": applied(registration)})
     store = WorkingStore.open(job.observations)
     fine_means, shares, coarse_means, samples = [], [], [], []
     days = list(range(first, last + 1))
@@ -65,7 +75,7 @@ def learn(job: Job, windows: Sequence[Window], first: int, last: int) -> dict[st
         coarse_means.append(mean[at_fine].flatten(2))
         samples.append((fine, values, mean, std))
     if not samples:
-        return {"restoration": {}, "method": {}}
+        return {"registration": registration, "restoration": {}, "method": {}}
     bias = _pooled_bias(coarse_means, fine_means, shares)
     learnt = [
         FusionInput(
@@ -82,7 +92,7 @@ def learn(job: Job, windows: Sequence[Window], first: int, last: int) -> dict[st
         for fine, values, mean, std in samples
         for restored in [apply_bias(mean, std, bias)]
     ]
-    return {"restoration": bias, "method": build(job.method, job.options).estimate(learnt)}
+    return {"registration": registration, "restoration": bias, "method": build(job.method, job.options).estimate(learnt)}
 
 
 def _pooled_bias(coarse: list[torch.Tensor], fine: list[torch.Tensor], shares: list[torch.Tensor]) -> dict[str, Any]:
@@ -98,8 +108,7 @@ def _restored(
     job: Job, store: WorkingStore, cells: Window, days: list[int], biased: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     window, tau = job.restoration["window"], job.restoration["tau"]
-    series = store.read_coarse(cells, days[0] - window, days[-1] + window)
-    values, std, when = (torch.from_numpy(np.asarray(part)) for part in (series.values, series.std, series.days))
+    values, std, when = read_registered(job, store, cells, days[0] - window, days[-1] + window)
     mean, std, observed = restore(values, std, when, np.array(days), window, tau)
     bias: Mapping[str, Any] = job.restoration.get("bias", {})
     if bias and not biased:

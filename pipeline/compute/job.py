@@ -26,7 +26,8 @@ class Job:
     options, parameters : mapping
         Options of the method, and what it learnt about the area (JSON-ready).
     restoration : mapping
-        ``window`` [days], ``tau`` [days], and what was learnt: ``gain`` and ``offset`` per band.
+        ``window`` [days], ``tau`` [days], and what was learnt: ``bias`` (gain and offset per band) and ``shifts``
+        (coarse product → metres down and right by which it is moved).
     levels : str
         Path of the levels of bright surfaces that are no clouds; empty when the area has none.
     device : str
@@ -85,3 +86,8 @@ class TaskRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     days: tuple[int, ...] = ()
+
+
+def applied(registration: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """The shifts of a job, from what was learnt about the registration of the products."""
+    return {product: (found["dy"], found["dx"]) for product, found in registration.items() if found["applied"]}

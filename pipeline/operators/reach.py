@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 BLEND_REACHES = (960.0, 300.0, 90.0)
 """Reach of the tents that spread the difference between observed and predicted into a gap, coarse to fine [m]."""
 
@@ -18,3 +20,18 @@ def day_halo(method_halo: float) -> float:
         What a prediction of the method looks at [m]; the blend looks at predictions of its own reach.
     """
     return BLEND_HALO + method_halo
+
+
+def search_reach(footprint: float, scale: int, resolution: float) -> int:
+    """Cells to every side within which the shift of a coarse product is looked for: two, or a footprint where that is more.
+
+    Parameters
+    ----------
+    footprint : float
+        Effective footprint of the product [m].
+    scale : int
+        Fine pixels along the edge of a cell.
+    resolution : float
+        Edge of a fine pixel [m].
+    """
+    return max(2, math.ceil(footprint / (scale * resolution)))

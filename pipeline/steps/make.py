@@ -11,14 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.compute.job import Job, Task
+from pipeline.compute.job import Job, Task, applied
 from pipeline.config import Area
 from pipeline.errors import LandfuseError
 from pipeline.grid import Window, day_from_number, day_number
 from pipeline.observations.location import observations_path
 from pipeline.planning import DayPlan, Reach, day_digests, recipe_hash
 from pipeline.steps.plan import Plan, load_plan
-from pipeline.steps.recipe import ALGORITHM, as_input, levels_path, parameters_path, reach_of, read_parameters, recipe_of
+from pipeline.steps.recipe import (
+    ALGORITHM,
+    as_input,
+    coarse_products,
+    levels_path,
+    parameters_path,
+    reach_of,
+    read_parameters,
+    recipe_of,
+)
 from pipeline.steps.runs import Progress, save, silent, write_json
 
 AS_SEEN = "as each sensor saw it; angles are not normalised (science.normalise.geometry is off)"
@@ -27,6 +36,8 @@ AS_SEEN = "as each sensor saw it; angles are not normalised (science.normalise.g
 SAMPLE_WINDOW = 128
 SAMPLE_WINDOWS = 4
 """What is learnt about an area is learnt from so many windows of so many fine pixels, spread over it."""
+WIDE_WINDOW = 512
+"""Fine pixels along an axis of the parts of the area from which the shift of a coarse product is learnt, two at most."""
 
 
 def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]:
@@ -94,7 +105,7 @@ def job_of(area: Area, staging: str = "", device: str = "cpu") -> Job:
 
 def with_parameters(job: Job, learnt: Mapping[str, Any]) -> Job:
     """The job with what was learnt about the area."""
-    restoration = {**job.restoration, "bias": learnt["restoration"]}
+    restoration = {**job.restoration, "bias": learnt["restoration"], "shifts": applied(learnt["registration"])}
     return replace(job, parameters=learnt["method"], restoration=restoration, levels=job.levels if learnt["rescue"]["pixels"] else "")
 
 
@@ -106,11 +117,13 @@ def _estimate(area: Area, cluster: Any, job: Any, planned: Plan, progress: Progr
     days = [day_number(scene.day) for scene in planned.scenes if scene.role == "fine"] or [day_number(planned.first)]
     first = max(min(days), day_number(planned.first) - reach.before)
     last = max(first, min(max(days), day_number(planned.last) + reach.after))
-    windows = sample_windows(area)
+    shifting = area.science.normalise.coregistration
+    footprints = {name: area.products[name].footprint for name in coarse_products(area)} if shifting else {}
+    windows, wide = sample_windows(area), wide_windows(area)
     progress("estimate", 0, 1)
     rescue = _rescue(area, cluster, job, first, last) if area.science.mask.rescue else {"pixels": 0}
     job = replace(job, levels=job.levels if rescue["pixels"] else "")
-    for _, learnt in cluster.map(learn, [(job, windows, first, last)]):
+    for _, learnt in cluster.map(learn, [(job, windows, first, last, wide, footprints)]):
         if isinstance(learnt, Exception):
             raise LandfuseError(f"the parameters of area {area.name!r} could not be estimated: {learnt!r}") from learnt
     progress("estimate", 1, 1)
@@ -149,6 +162,17 @@ def sample_windows(area: Area) -> list[Window]:
     places = ((0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75, 0.25))[:SAMPLE_WINDOWS]
     found = {(round(down * (rows - edge)), round(right * (cols - edge))) for down, right in places}
     return [Window(row, col, edge, edge).fine(grid.scale) for row, col in sorted(found)]
+
+
+def wide_windows(area: Area) -> list[Window]:
+    """Windows on whole coarse cells that do not overlap: all of a small area, parts of its four quarters of a large one."""
+    part = WIDE_WINDOW // area.grid.scale
+
+    def spans(count: int) -> list[tuple[int, int]]:
+        return [(0, count)] if count <= 2 * part else [(half * (count // 2) + (count // 2 - part) // 2, part) for half in (0, 1)]
+
+    rows, cols = (spans(count) for count in area.grid.coarse_shape)
+    return [Window(row, col, height, width).fine(area.grid.scale) for row, height in rows for col, width in cols]
 
 
 def _restore(area: Area, cluster: Any, job: Any, planned: Plan, learnt: str, progress: Progress) -> None:

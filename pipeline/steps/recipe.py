@@ -15,7 +15,7 @@ from pipeline.catalog.search import product_of
 from pipeline.config import Area
 from pipeline.fusion.registry import options_of
 from pipeline.grid import Window, day_number, halo_cells
-from pipeline.operators.reach import day_halo
+from pipeline.operators.reach import day_halo, search_reach
 from pipeline.planning import Input, Reach, recipe_hash
 
 ALGORITHM = 2
@@ -28,6 +28,11 @@ def reach_of(area: Area) -> Reach:
     before, after = options.support()
     grid = area.grid
     cells = halo_cells(day_halo(options.halo()), grid.resolution, grid.scale)
+    if area.science.normalise.coregistration:
+        # A shifted cell takes its value from beside it.
+        cells += max(
+            (search_reach(area.products[name].footprint, grid.scale, grid.resolution) for name in coarse_products(area)), default=0
+        )
     return Reach(before, after, area.science.restoration.window, cells * grid.scale)
 
 
