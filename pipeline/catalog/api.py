@@ -114,7 +114,7 @@ class Api:
                 features = page.get("features")
                 if not isinstance(features, list) or not all(isinstance(item, dict) for item in features):
                     raise CatalogError(
-                        f"{redact(self._url)} answered a search of {collection} with {_described(page)}; expected a FeatureCollection",
+                        f"{redact(self._url)} answered a search of {collection} with {_described(page)}; expected items",
                         "its answer is broken: try later, or take the collection from another catalog",
                     )
                 before = len(items)
@@ -152,9 +152,8 @@ def slices(first: date, last: date, days: int) -> list[tuple[date, date]]:
 
 
 def _described(page: dict[str, Any]) -> str:
-    """What an answer that is no page says, shortly."""
-    told = {key: page[key] for key in ("type", "code", "description", "message", "errors") if page.get(key)}
-    return redact(str(told or list(page)))[:200]
+    """What a page without items holds, shortly."""
+    return redact(str(page))[:200]
 
 
 class _reported:

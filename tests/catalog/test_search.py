@@ -12,12 +12,13 @@ import pytest
 
 from pipeline.catalog import Search, find_scenes
 from pipeline.catalog.api import Api, slices
-from pipeline.catalog.search import boxes_touch, product_of
+from pipeline.catalog.outline import boxes_touch
+from pipeline.catalog.search import product_of
 from pipeline.errors import CatalogError
 from pipeline.grid import Grid
 from pipeline.sensors import builtin_products
 
-from .conftest import catalog, free_port, landsat_item, modis_item, source, static_catalog
+from .conftest import catalog, free_port, landsat_item, modis_item, source, static_catalog, tile_item
 
 PRODUCTS = builtin_products()
 BOTH = (source("landsat-c2-l2"), source("modis-43A4-061"))
@@ -107,6 +108,57 @@ def test_the_newest_processing_is_kept_whatever_the_order(tmp_path: Path, grid: 
         search = found(static_catalog(tmp_path / str(number), items), grid, date(2024, 6, 10), date(2024, 6, 10), BOTH[:1])
         assert [scene.id for scene in search.scenes] == [new["id"]]
         assert search.superseded == (old["id"],)
+
+
+def test_a_later_version_of_modis_is_newer_whenever_the_earlier_was_made(tmp_path: Path, grid: Grid) -> None:
+    product = PRODUCTS["modis-43A4-061"]
+    items = [tile_item("MCD43A4", date(2024, 6, 10), product, version=version) for version in ("006", "061")]
+    items[0]["id"] = items[0]["id"][:-13] + "2025001000000"
+    for item in items:
+        item["collection"] = "modis-43A4-061"
+    for number, order in enumerate((items, items[::-1])):
+        search = found(static_catalog(tmp_path / str(number), order), grid, date(2024, 6, 10), date(2024, 6, 10), BOTH[1:])
+        assert [scene.id for scene in search.scenes] == [items[1]["id"]]
+        assert search.superseded == (items[0]["id"],)
+
+
+@pytest.mark.parametrize("asked", ["MCD43A4_061", "MCD43A4.v061", "MCD43A4.061"])
+def test_items_of_a_static_catalog_may_spell_their_collection_differently(tmp_path: Path, grid: Grid, asked: str) -> None:
+    item = tile_item("MCD43A4", date(2024, 6, 10), PRODUCTS["modis-43A4-061"])
+    item["collection"] = "MCD43A4_061"
+    root = static_catalog(tmp_path, [item])
+    assert len(found(root, grid, date(2024, 6, 10), date(2024, 6, 10), (source(asked),)).scenes) == 1
+    with pytest.raises(CatalogError, match="no collection 'MCD43A4_006'; it has MCD43A4_061"):
+        found(root, grid, date(2024, 6, 10), date(2024, 6, 10), (source("MCD43A4_006"),))
+
+
+def test_a_saved_answer_to_a_search_is_a_static_catalog(tmp_path: Path, grid: Grid) -> None:
+    answer = tmp_path / "answer.json"
+    answer.write_text(json.dumps({"type": "FeatureCollection", "features": june(), "links": []}))
+    search = found(answer, grid, date(2024, 6, 1), date(2024, 6, 30), allow=("data.example",))
+    assert len(search.scenes) == 34
+    with pytest.raises(CatalogError, match="no collection 'hls2-l30'; it has landsat-c2-l2, modis-43A4-061"):
+        found(answer, grid, date(2024, 6, 1), date(2024, 6, 30), (source("hls2-l30"),))
+
+
+def test_a_scene_whose_bbox_is_too_small_is_found_by_its_geometry(tmp_path: Path, grid: Grid) -> None:
+    item = landsat_item()
+    item["bbox"] = [14.5, 44.0, 14.6, 44.1]
+    item["geometry"]["coordinates"] = [[[14.5, 44.0], [15.5, 44.0], [15.5, 44.6], [14.5, 44.6], [14.5, 44.0]]]
+    assert len(found(static_catalog(tmp_path, [item]), grid, date(2024, 6, 10), date(2024, 6, 10), BOTH[:1]).scenes) == 1
+
+
+def test_the_alternate_of_a_catalog_is_asked_for_and_checked(tmp_path: Path, grid: Grid) -> None:
+    item = landsat_item()
+    for key, asset in item["assets"].items():
+        asset["alternate"] = {"s3": {"href": f"s3://usgs-landsat/{key}.TIF"}}
+    root = static_catalog(tmp_path, [item])
+    catalogs = {"default": catalog(root, allow=("s3://usgs-landsat",), alternate="s3")}
+    day = date(2024, 6, 10)
+    (scene,) = find_scenes(BOTH[:1], catalogs, PRODUCTS, grid, day, day).scenes
+    assert set(scene.assets.values()) == {f"s3://usgs-landsat/{key}.TIF" for key in item["assets"]}
+    refused = find_scenes(BOTH[:1], {"default": catalog(root, alternate="s3")}, PRODUCTS, grid, day, day)
+    assert "add s3://usgs-landsat to allow" in refused.skipped[0][1]
 
 
 def test_one_acquisition_in_two_catalogs_is_one_scene(tmp_path: Path, grid: Grid) -> None:
@@ -289,6 +341,18 @@ def test_a_full_last_page_is_no_loss_when_the_count_agrees(http_server: Any) -> 
 
 def test_busy_answers_to_a_search_are_retried(http_server: Any) -> None:
     assert len(paged(http_server, Paging(DAILY, 50, links=True, failures=(429, 503)), page=100)) == 30
+
+
+def test_a_page_of_something_else_than_items_is_an_error_that_shows_it(http_server: Any) -> None:
+    api = Paging(DAILY, 4, links=True)
+
+    def spoilt(method: str, path: str, body: Any) -> tuple[int, dict[str, str], Any]:
+        answer = {"type": "FeatureCollection", "features": ["broken"]}
+        return (200, {}, answer) if path.startswith("/search") else api(method, path, body)
+
+    api.url = http_server(spoilt)
+    with pytest.raises(CatalogError, match=r"answered a search of landsat-c2-l2 with .*broken.*expected items"):
+        list(Api(api.url).items("landsat-c2-l2", (14, 44, 15, 45), date(2024, 6, 1), date(2024, 6, 2)))
 
 
 def test_slices_cover_the_period_once() -> None:

@@ -36,6 +36,66 @@ def test_hls_takes_the_narrow_near_infrared_of_sentinel_2() -> None:
     assert products["hls2-s30"].bands["nir08"].asset == "B8A"
 
 
+def test_a_collection_belongs_to_one_product() -> None:
+    products = builtin_products()
+    names = [name for key, product in products.items() for name in (key, *product.collections)]
+    assert len(names) == len(set(names))
+
+
+def test_every_tile_of_a_product_is_a_whole_number_of_its_pixels() -> None:
+    for product in builtin_products().values():
+        if product.tiling is not None:
+            edge = 109_800 if product.tiling == "hls" else 1_111_950.5196666666
+            assert edge / product.pixel == pytest.approx(round(edge / product.pixel), abs=1e-5)
+
+
+def test_the_line_to_oli_is_the_reduced_major_axis_of_roy() -> None:
+    # Roy et al. 2016, table 2, surface reflectance: the lines of ordinary least squares have slopes from 0.85 to 0.91.
+    product = builtin_products()["landsat-c2-l2"]
+    assert set(product.bandpass) == {"landsat-4", "landsat-5", "landsat-7"}
+    for line in product.bandpass.values():
+        assert [line.gain[band] for band in ("blue", "green", "red", "nir08", "swir16", "swir22")] == [
+            0.9785,
+            0.9542,
+            0.9825,
+            1.0073,
+            1.0171,
+            0.9949,
+        ]
+        assert line.offset["nir08"] == -0.0021
+        assert set(line.offset) == set(line.gain) == set(product.bands)
+
+
+def test_the_geometry_of_every_product_is_said_and_what_was_observed_has_an_hour() -> None:
+    geometry = {name: product.geometry for name, product in builtin_products().items()}
+    assert geometry == {
+        "landsat-c2-l2": "observed",
+        "hls2-l30": "hls",
+        "hls2-s30": "hls",
+        "modis-43A4-061": "noon",
+        "modis-09GA-061": "observed",
+        "modis-09A1-061": "observed",
+        "modis-09Q1-061": "observed",
+        "modis-13Q1-061": "published",
+        "viirs-09GA-002": "observed",
+        "viirs-43IA4-002": "noon",
+    }
+    for name, product in builtin_products().items():
+        if product.geometry == "observed":
+            assert set(product.platforms.values()) == set(product.local_hour), name
+
+
+def test_the_quality_bits_of_mod09_follow_the_numbers_of_the_bands() -> None:
+    for name in ("modis-09GA-061", "modis-09A1-061"):
+        for band in builtin_products()[name].bands.values():
+            number = int(band.asset.removesuffix("_1")[-2:])
+            assert band.quality_bits == (2 + 4 * (number - 1), 4)
+    assert {band.asset: band.quality_bits for band in builtin_products()["modis-09Q1-061"].bands.values()} == {
+        "sur_refl_b01": (4, 4),
+        "sur_refl_b02": (8, 4),
+    }
+
+
 def test_an_unknown_reason_is_refused_by_name() -> None:
     with pytest.raises(ValidationError, match="haze"):
         Layer(asset="qa", bits={"haze": (1,)})

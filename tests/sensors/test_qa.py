@@ -52,6 +52,53 @@ def test_high_aerosol_is_a_state_and_low_aerosol_is_not() -> None:
     assert low == Reason(0)
 
 
+def test_a_pixel_behind_a_mountain_was_not_seen() -> None:
+    assert landsat(CLEAR_LAND, 1 << 11) == Reason.FILL
+    assert landsat(CLEAR_LAND, 1 << 11, "landsat-7") == Reason(0)  # has no such bit
+
+
+def test_a_gap_of_landsat_7_is_fill() -> None:
+    assert landsat(1, 0, "landsat-7") == Reason.FILL
+
+
+@pytest.mark.parametrize(
+    ("opacity", "expected"), [(-9999, Reason(0)), (120, Reason(0)), (300, Reason(0)), (301, Reason.AEROSOL), (900, Reason.AEROSOL)]
+)
+def test_a_hazy_opacity_of_tm_and_etm_is_high_aerosol(opacity: int, expected: Reason) -> None:
+    assert landsat(CLEAR_LAND, 0, "landsat-5", atmos_opacity=np.array([[opacity]], np.int16)) == expected
+
+
+@pytest.mark.parametrize("number", range(16))
+def test_the_quality_of_mod09_drops_what_is_no_measurement_and_doubts_what_is_a_poor_one(number: int) -> None:
+    dropped = number in (9, 10, 11, 13, 14, 15)
+    doubted = number in (7, 8, 12)
+    for band in builtin_products()["modis-09GA-061"].bands.values():
+        assert band.quality_bits is not None
+        others = 0xFFFFFFFF & ~(0b1111 << band.quality_bits[0])
+        for background in (0, others):
+            quality = np.array([background | number << band.quality_bits[0]], np.uint32)
+            drop, inflate = band_quality(band, quality)
+            assert (drop[0], inflate[0]) == (dropped, doubted)
+
+
+def test_the_quality_flags_of_viirs_are_read_from_three_layers() -> None:
+    product = builtin_products()["viirs-09GA-002"]
+
+    def viirs(qf1: int = 0, qf2: int = 0, qf7: int = 0) -> Reason:
+        layers = {f"SurfReflect_QF{number}_1": np.array([value], np.uint8) for number, value in ((1, qf1), (2, qf2), (7, qf7))}
+        return Reason(int(reasons(product, layers, "snpp")[0]))
+
+    assert viirs() == Reason(0)
+    assert [viirs(qf1=confidence << 2) for confidence in range(4)] == [Reason(0), Reason(0), Reason.CLOUD, Reason.CLOUD]
+    assert viirs(qf2=1 << 3) == Reason.SHADOW
+    assert viirs(qf2=1 << 4) == Reason.AEROSOL
+    assert viirs(qf2=1 << 5) == Reason.SNOW
+    assert viirs(qf2=1 << 6) == viirs(qf2=1 << 7) == viirs(qf7=1 << 4) == Reason.CIRRUS
+    assert viirs(qf7=1 << 1) == Reason.DILATED
+    assert viirs(qf7=3 << 2) == Reason.AEROSOL
+    assert viirs(qf1=255) & Reason.FILL
+
+
 def test_a_missing_required_layer_is_named() -> None:
     with pytest.raises(ValueError, match="qa_radsat"):
         reasons(LANDSAT, {"qa_pixel": np.zeros((2, 2), np.uint16)}, "landsat-9")
