@@ -114,7 +114,7 @@ class Api:
                 features = page.get("features")
                 if not isinstance(features, list) or not all(isinstance(item, dict) for item in features):
                     raise CatalogError(
-                        f"{redact(self._url)} answered a search of {collection} with {_described(page)}; expected items",
+                        f"{redact(self._url)} answered a search of {collection} with {_described(page)}; expected a FeatureCollection",
                         "its answer is broken: try later, or take the collection from another catalog",
                     )
                 before = len(items)

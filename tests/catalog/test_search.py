@@ -351,7 +351,7 @@ def test_a_page_of_something_else_than_items_is_an_error_that_shows_it(http_serv
         return (200, {}, answer) if path.startswith("/search") else api(method, path, body)
 
     api.url = http_server(spoilt)
-    with pytest.raises(CatalogError, match=r"answered a search of landsat-c2-l2 with .*broken.*expected items"):
+    with pytest.raises(CatalogError, match=r"answered a search of landsat-c2-l2 with .*broken.*expected a FeatureCollection"):
         list(Api(api.url).items("landsat-c2-l2", (14, 44, 15, 45), date(2024, 6, 1), date(2024, 6, 2)))
 
 
