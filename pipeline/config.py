@@ -258,7 +258,7 @@ def load_area(path: Path | str) -> Area:
     Raises
     ------
     ConfigurationError
-        If the file is missing, is not YAML, or a key or value is wrong; every problem is named.
+        If the file is missing, is not YAML, or a key or value is wrong; every problem is named. If ``runtime.root`` is a file.
     """
     path = Path(path)
     if not path.is_file():
@@ -274,7 +274,10 @@ def load_area(path: Path | str) -> Area:
     except ValidationError as error:
         problems = "\n".join(f"  {_problem(problem)}" for problem in error.errors(include_url=False))
         raise ConfigurationError(f"{path} is not a valid area file:\n{problems}", "every key is described in docs/area-file.md") from None
-    return anchored(area, path.resolve().parent)
+    area = anchored(area, path.resolve().parent)
+    if area.runtime.root.exists() and not area.runtime.root.is_dir():
+        raise ConfigurationError(f"runtime.root {area.runtime.root} is a file; expected a folder", "give another runtime.root")
+    return area
 
 
 def _problem(problem: Any) -> str:

@@ -58,3 +58,33 @@ def test_a_path_of_a_static_catalog_is_taken_relative_to_the_file(tmp_path: Path
     area = load_area(write(tmp_path, yaml.safe_dump(document)))
     assert area.runtime.catalogs["here"].url == str(tmp_path.resolve() / "stac" / "catalog.json")
     assert area.runtime.catalogs["planetary-computer"].url.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("resolution: 30 ", "resolution: 0.00027 ", "resolution 0.00027: expected 1 to 10000 m: the unit is metres, not degrees"),
+        ("resolution: 30 ", "resolution: 30000 ", "resolution 30000: expected 1 to 10000 m"),
+        ("dilate: 90", "dilate: 90000", "dilate 90000: expected 0 to 5000 m: the unit is metres"),
+        ("dilate: 90", "dilate: -30", "dilate -30: expected 0 to 5000 m"),
+        ("dilate: 90", "reflectance: [0, 10000]", r"reflectance \[0\.0, 10000\.0\]: .* in reflectance, not in DN"),
+        ("dilate: 90", "reflectance: [1, 0]", "lowest < highest"),
+        ("block: 512", "block: 15360", "block 15360: expected 64 to 4096 fine pixels: the unit is pixels, not metres"),
+        ("block: 512", "block: 16", "block 16: expected 64 to 4096"),
+        ("crs: EPSG:32633", "crs: EPSG:4326", "crs 'EPSG:4326' is in degrees; give a projected CRS in metres"),
+        ("bounds: [500000, 4900000, 515000, 4915000]", "bounds: [15.0, 44.2, 15.3, 44.4]", "smaller than one coarse cell of 240 m"),
+        ("bounds: [500000, 4900000, 515000, 4915000]", "bounds: [500000, 4900000, 515000, 9915000]", "at most 100000 along a side"),
+        ("bounds: [500000, 4900000, 515000, 4915000]", "bounds: [515000, 4900000, 500000, 4915000]", "expected west < east"),
+    ],
+)
+def test_a_value_in_the_wrong_unit_is_named_with_the_unit_that_is_meant(tmp_path: Path, old: str, new: str, named: str) -> None:
+    text = TEXT.replace("500000.0", "500000").replace(".0, ", ", ").replace(".0]", "]")
+    assert old in text
+    with pytest.raises(ConfigurationError, match=rf"science\.\S+: .*{named}"):
+        load_area(write(tmp_path, text.replace(old, new)))
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match=r"notes\.txt is a file; expected a folder"):
+        load_area(write(tmp_path, TEXT.replace("root: .", "root: notes.txt")))

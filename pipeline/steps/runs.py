@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Area
+from pipeline.errors import StoreError
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, what is done of it, and how much there is."""
@@ -27,17 +29,31 @@ def hold(area: Area, run_id: str) -> Iterator[None]:
     Raises
     ------
     StoreError
-        If another run holds them; it is named.
+        If another run holds them, it is named; or if the disk gets full.
     """
     from pipeline.store.lock import StoreLock
     from pipeline.store.publish import Publisher
 
-    with StoreLock(area.runtime.root / "run", f"run {run_id}"):
+    with _full_disk_named(area), StoreLock(area.runtime.root / "run", f"run {run_id}"):
         if area.cube_path.exists():
             publisher = Publisher(area.cube_path)
             publisher.recover()
             publisher.sweep()
         yield
+
+
+@contextmanager
+def _full_disk_named(area: Area) -> Iterator[None]:
+    """Say which disk is full and what to do: what writes chunks knows neither."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StoreError(
+            f"{error.strerror}: the disk of {area.runtime.root} is full",
+            "free some space and run again: what was read and published is kept",
+        ) from error
 
 
 def new_run_id() -> str:
@@ -56,7 +72,8 @@ def run_folder(area: Area, run_id: str) -> Path:
 
 
 def save(area: Area, run_id: str, name: str, document: Any) -> None:
-    write_json(run_folder(area, run_id) / f"{name}.json", document)
+    with _full_disk_named(area):
+        write_json(run_folder(area, run_id) / f"{name}.json", document)
 
 
 def load(area: Area, run_id: str, name: str) -> Any:
