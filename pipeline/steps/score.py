@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.assessment.contenders import Contender, line_up
-from pipeline.assessment.scoring import Row, Sample, score
+from pipeline.assessment.scoring import FALLBACK, Row, Sample, score
 from pipeline.assessment.tables import markdown, rich_table, verdict
 from pipeline.assessment.truth import CLOUDED, UNSEEN, Truth, world_samples
 from pipeline.assessment.withheld import WITHHELD, withheld_samples
@@ -82,7 +82,7 @@ def score_withheld(area: Area, progress: Progress = silent) -> Score:
         for block in _counted(blocks, progress):
             yield from withheld_samples(area.cube_path, truth, job, contenders, [day_number(day) for day in days], [block])
 
-    rows = score(samples(), area.grid.scale, _controls(contenders))
+    rows = score(samples(), area.grid.scale, _controls(contenders), FALLBACK)
     title = f"{area.name}: withheld {', '.join(day.isoformat() for day in days)}"
     return Score(title, tuple(rows), _verdict(rows, job.method, contenders, WITHHELD))
 
@@ -103,7 +103,7 @@ def score_truth(area: Area, truth: Truth, days: Sequence[date], progress: Progre
         for block in _counted(blocks, progress):
             yield from world_samples(area.cube_path, truth, job, contenders, [day_number(day) for day in days], [block])
 
-    rows = score(samples(), area.grid.scale, _controls(contenders))
+    rows = score(samples(), area.grid.scale, _controls(contenders), FALLBACK)
     title = f"{area.name}: error against the known truth on {len(days)} days"
     judged = CLOUDED if any(row.pixels for row in rows if row.stratum == CLOUDED) else UNSEEN  # a few days may hold no image
     return Score(title, tuple(rows), _verdict(rows, job.method, contenders, judged))

@@ -58,6 +58,16 @@ def test_a_hole_in_one_image_leaves_those_pixels_out_for_all_and_shows_as_covera
     assert by_name["nearest"].coverage == 0.75
 
 
+def test_a_method_that_says_nothing_somewhere_is_charged_with_its_fall_back() -> None:
+    holes = shifted(0.0)
+    holes[0, 0] = np.nan
+    images = {"nearest": shifted(0.2), "residual": holes}
+    by_name = {row.name: row for row in score([whole(TRUTH, images)], 8, CONTROLS, fallback="nearest")}
+    assert by_name["residual"].pixels == 16
+    assert by_name["residual"].coverage == 0.75
+    assert by_name["residual"].rmse == pytest.approx(0.2 * math.sqrt(4 / 16))
+
+
 def test_days_are_pooled_by_pixel_not_averaged_by_day() -> None:
     everywhere, corner = np.ones((4, 4), bool), np.zeros((4, 4), bool)
     corner[0, 0] = True
