@@ -32,6 +32,8 @@ from pipeline.vocabulary import Outcome
 
 if TYPE_CHECKING:
     from pipeline.steps import Plan, Report
+    from pipeline.steps.check import Preflight
+    from pipeline.steps.inventory import Inventory
 
 app = typer.Typer(
     name="landfuse",
@@ -46,6 +48,11 @@ app.add_typer(catalog_app, name="catalog")
 
 _WIDE = 140
 """Columns of a pipe or a log, which have no width of their own."""
+
+_MOST_MONTHS = 36
+"""Rows of a source in the table of a check; longer periods are told by year."""
+_MOST_NAMED = 10
+"""Items of a kind that a check names."""
 
 _INTERRUPTED = 130
 _INTERRUPTED_MESSAGE = "interrupted; the next run takes up where this one stopped"
@@ -286,6 +293,37 @@ def catalog_search(area_file: AreaFile, days: Days = None, as_of: AsOf = None, a
 
 
 @catalog_app.command(
+    "check",
+    epilog="Examples: `landfuse catalog check area.yaml` · `landfuse catalog check area.yaml --days 2023-01-01..2023-12-31 --no-headers`",
+)
+def catalog_check(
+    area_file: AreaFile,
+    days: Days = None,
+    as_of: AsOf = None,
+    headers: Annotated[bool, typer.Option(help="Open one file of each scene and compare it with its item.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Look before a run: scenes by source and month, what is missing, twice or unusable, how fresh, and whether files open.
+
+    Draws a calendar to check/ beside the stores. Days may lie outside of the area's.
+
+    Exit codes: 0 nothing is wrong · 1 a catalog cannot be searched · 2 usage · 4 some files are not what their items say ·
+    5 a source holds nothing that can be used, or no scene has a band of the area.
+    """
+    from pipeline.steps.check import check
+
+    area = load_area(area_file)
+    first, last = _days(days)
+    with _progress() as progress:
+        found = check(area, first, last, _day(as_of) if as_of else None, headers, progress)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _show_check(found)
+    raise typer.Exit(found.exit_code)
+
+
+@catalog_app.command(
     "build", epilog="Example: `landfuse catalog build data --template 'LC8{path:3}{row:3}{date:%Y%j}LGN00_{asset}.tif' --crs EPSG:32649`"
 )
 def catalog_build(
@@ -448,6 +486,55 @@ def _show_plan(area: Area, made: Plan) -> None:
     for scene, error in made.failed.items():
         _note(f"unreadable {scene}: {error}")
     _note_skipped(made.skipped)
+
+
+def _show_check(found: Preflight) -> None:
+    months = found.months
+    periods = months if len(months) <= _MOST_MONTHS else sorted({month[:4] for month in months})
+    table = Table("", "found", "expected", "missing", "superseded", "duplicate", "skipped", "unreadable", "cloud", title_justify="left")
+    table.title = f"{found.area}: {found.first}..{found.last} as of {found.as_of}"
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for source in found.sources:
+        table.add_row(*_check_row(source.name, source, ""), style="bold")
+        for period in periods:
+            table.add_row(*_check_row(f"  {period}", source, period), end_section=period == periods[-1])
+    out.print(table)
+    for source in found.sources:
+        _show_source(source, found.as_of)
+    for problem in found.problems:
+        _tell(f"{problem.outcome}: {problem.text}")
+    _say(f"  calendar {found.picture}")
+
+
+def _check_row(label: str, source: Inventory, period: str) -> list[str]:
+    sums = source.sums(period)
+    names = ("superseded", "duplicates", "skipped", "failed")
+    missing = "–" if sums["missing_share"] is None else f"{sums['missing']} ({sums['missing_share']:.0%})" if sums["missing"] else ""
+    cloud = "–" if sums["cloud_cover"] is None else f"{sums['cloud_cover']:.0f} %"
+    expected = "–" if sums["expected"] is None else str(sums["expected"])
+    return [label, str(sums["found"]), expected, missing, *(str(sums[name] or "") for name in names), cloud]
+
+
+def _show_source(source: Inventory, as_of: date) -> None:
+    """What does not fit into columns: freshness, bands that are not everywhere, platforms without a scene, what was skipped and why."""
+    from pipeline.products.calendar import Found
+
+    facts = []
+    if source.newest:
+        facts.append(f"newest {source.newest}, {_count((as_of - source.newest).days, 'day')} ago")
+    if source.latency is not None:
+        facts.append(f"items made {source.latency:.1f} days after (median)")
+    facts += [f"band {band} in {share:.0%} of the scenes" for band, share in (source.bands or {}).items() if share < 1]
+    if source.absent:
+        facts.append(f"nothing of {', '.join(source.absent)}")
+    _say(f"  {source.name}: {' · '.join(facts) or 'nothing'}")
+    for kind in (Found.SKIPPED, Found.FAILED):
+        entries = source.of(kind)
+        for entry in entries[:_MOST_NAMED]:
+            _note(f"    {kind} {entry.id}: {entry.note}")
+        if len(entries) > _MOST_NAMED:
+            _note(f"    and {len(entries) - _MOST_NAMED} more {kind}; all of them with --json")
 
 
 def _show_report(area: Area, report: Report) -> None:
