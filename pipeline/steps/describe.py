@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 from pipeline import __version__
 from pipeline.config import Area
 from pipeline.steps.plan import load_plan
-from pipeline.steps.report import Report, day_outcomes, load_report, published_days
+from pipeline.steps.report import Report, day_outcomes, load_report, published_days, registration_table
 from pipeline.steps.runs import Progress, run_folder, save, silent
 from pipeline.store.check import Check
 from pipeline.vocabulary import Maturity, Outcome
 
 if TYPE_CHECKING:
     from pipeline.products.picture import DayPicture
+
+
+REGISTRATION = "Coarse products against the fine images"
 
 
 def describe(area: Area, run_id: str, progress: Progress = silent) -> str:
@@ -69,6 +72,7 @@ def _html(area: Area, report: Report, pictures: Sequence[DayPicture], sheet: byt
     shares = {picture.day: picture.shares for picture in pictures}
     planned = {day.day: day for day in load_plan(area, report.run_id).days}
     checks = run_folder(area, report.run_id) / "checks.json"
+    table = registration_table(report.registration)
     return report_html(
         RunReport(
             title=area.title or area.name,
@@ -79,6 +83,7 @@ def _html(area: Area, report: Report, pictures: Sequence[DayPicture], sheet: byt
                 "grid": f"{area.grid.height} × {area.grid.width} pixels of {area.grid.resolution:g} m, {area.science.grid.crs}",
                 "software": f"landfuse {__version__}",
                 "check": report.message or "no clear pixel to check against",
+                **({} if table else {"registration": "not looked for"}),
             },
             days=[
                 ReportDay(day, outcome, planned[day].maturity if day in planned else Maturity.NONE, shares.get(day, {}), reason)
@@ -87,6 +92,7 @@ def _html(area: Area, report: Report, pictures: Sequence[DayPicture], sheet: byt
             seconds=report.seconds,
             checks=[Check(**check) for check in json.loads(checks.read_text(encoding="utf-8"))] if checks.exists() else [],
             contact_sheet=sheet,
+            tables=[(REGISTRATION, table)] if table else [],
         )
     )
 
@@ -107,5 +113,9 @@ def report_markdown(area: Area, report: Report) -> str:
         "| part | seconds |",
         "|---|---|",
         *(f"| {name} | {seconds:.1f} |" for name, seconds in report.seconds.items()),
+        "",
+        f"{REGISTRATION}:",
+        "",
+        registration_table(report.registration) or "not looked for",
     ]
     return "\n".join(lines) + "\n"

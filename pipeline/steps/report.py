@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from pipeline.config import Area
 from pipeline.grid import day_number, days_between
 from pipeline.planning import MAKE
 from pipeline.steps.plan import Plan, load_plan
+from pipeline.steps.recipe import read_parameters
 from pipeline.steps.runs import load, run_folder
 from pipeline.vocabulary import Maturity, Outcome
 
@@ -27,6 +28,7 @@ class Report:
     seconds: dict[str, float]
     counts: dict[str, int]
     message: str = ""
+    registration: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -82,7 +84,27 @@ def load_report(area: Area, run_id: str) -> Report:
     failed = load_plan(area, run_id).failed
     if failed:
         message += ("; " if message else "") + f"{len(failed)} scenes could not be read: {', '.join(list(failed)[:3])}"
-    return Report(run_id, _overall(days), tuple(days), records["seconds"], _counts(days), message)
+    registration = (read_parameters(area) or {}).get("registration", {})
+    return Report(run_id, _overall(days), tuple(days), records["seconds"], _counts(days), message, registration)
+
+
+def registration_table(registration: Mapping[str, Any]) -> str:
+    """How the coarse products lie against the fine images, all dates together and each, as a Markdown table; empty when not looked for."""
+    if not registration:
+        return ""
+    lines = ["| product | date | moved south [m] | moved east [m] | correlation | verdict |", "|---|---|---|---|---|---|"]
+    for product, found in registration.items():
+        verdict = "applied" if found["applied"] else f"not applied: {found['why']}"
+        lines.append(f"| {product} | all | {_metres(found, 'y')} | {_metres(found, 'x')} | – | {verdict} |")
+        for one in found["dates"]:
+            verdict = one["why"] or ("agrees" if one["date"] in found["agreeing"] else "differs from the others")
+            place = f"{_metres(one, 'y')} | {_metres(one, 'x')}"
+            lines.append(f"| {product} | {one['date']} | {place} | {one['correlation']:.2f} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _metres(found: Mapping[str, Any], axis: str) -> str:
+    return "–" if found[f"d{axis}"] is None else f"{found[f'd{axis}']:+.0f} ± {found[f'std_{axis}']:.0f}"
 
 
 def nothing_to_make(made: Plan) -> Report:
