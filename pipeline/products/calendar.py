@@ -48,7 +48,7 @@ LABELS: Mapping[Found, str] = {
     Found.PARTLY: "partly cloudy",
     Found.CLOUDY: "cloudy, from 70 %",
     Found.UNTOLD: "found, cloud not told",
-    Found.FAILED: "file is not what its item says",
+    Found.FAILED: "file cannot be used",
     Found.SKIPPED: "item cannot be used",
     Found.MISSING: "missing",
     Found.SUPERSEDED: "older processing too",

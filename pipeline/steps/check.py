@@ -15,10 +15,13 @@ from pipeline.catalog.search import Search, product_of
 from pipeline.config import Area, SourcePart
 from pipeline.errors import CatalogError, ConfigurationError, ReadError
 from pipeline.products.calendar import Found, calendar_png
-from pipeline.steps.inventory import Inventory, take_stock
+from pipeline.steps.inventory import Entry, Inventory, take_stock
 from pipeline.steps.plan import default_days, search
 from pipeline.steps.runs import Progress, silent
 from pipeline.vocabulary import Outcome
+
+_LONGEST = 300
+"""Characters of an example in the text of a problem; the whole is with its scene."""
 
 
 @dataclass(frozen=True)
@@ -187,11 +190,11 @@ def problems(sources: Sequence[Inventory], bands: Sequence[str]) -> list[Problem
         if source.error:
             found.append(Problem(Outcome.FAILED, f"{source.name}: {source.error}"))
         elif not source.sums()["found"]:
-            why = f"; {len(skipped)} items cannot be used, such as {skipped[0].id}: {skipped[0].note}" if skipped else ""
+            why = f"; {len(skipped)} items cannot be used, such as {_brief(skipped[0])}" if skipped else ""
             found.append(Problem(Outcome.REJECTED, f"{source.name} holds no scene of these days over the area{why}"))
         elif failed:
             outcome = Outcome.REJECTED if len(failed) == source.opened else Outcome.DEGRADED
-            text = f"{source.name}: {len(failed)} of {source.opened} scenes cannot be read, such as {failed[0].id}: {failed[0].note}"
+            text = f"{source.name}: {len(failed)} of {source.opened} scenes cannot be read, such as {_brief(failed[0])}"
             found.append(Problem(outcome, text))
     for role in ("fine", "coarse"):
         holding = [source.bands for source in sources if source.role == role and source.bands]
@@ -200,6 +203,13 @@ def problems(sources: Sequence[Inventory], bands: Sequence[str]) -> list[Problem
             text = f"no scene of any {role} source has the band {', '.join(nowhere)}; change science.bands or add a source that has it"
             found.append(Problem(Outcome.REJECTED, text))
     return found
+
+
+def _brief(entry: Entry) -> str:
+    """The item and the first line of what is wrong with it."""
+    first, *_ = entry.note.splitlines()
+    said = f"{entry.id}: {first}"
+    return said if len(said) <= _LONGEST else said[:_LONGEST] + "…"
 
 
 def _inventory(
