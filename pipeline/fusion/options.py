@@ -36,3 +36,45 @@ class ResidualOptions(MethodOptions):
 
     def halo(self) -> float:
         return self.cloud_reach
+
+
+class PairOptions(MethodOptions):
+    """Options of methods on pairs of fine and coarse images."""
+
+    days: int = Field(default=64, ge=1, le=400, description="days before and after a target that are looked at")
+
+    def support(self) -> tuple[int, int]:
+        return self.days, self.days
+
+
+class StarfmOptions(PairOptions):
+    """Options of STARFM."""
+
+    window: float = Field(default=1530.0, gt=0, description="edge of the window in which similar neighbours are sought [m]")
+    classes: int = Field(default=40, ge=1, description="neighbours differ by less than 2 σ of the window over this")
+    uncertainty: float = Field(default=0.005, ge=0, description="1 σ of fine and of coarse reflectance")
+
+    def halo(self) -> float:
+        return self.window / 2
+
+
+class EstarfmOptions(PairOptions):
+    """Options of ESTARFM."""
+
+    window: float = Field(default=1530.0, gt=0, description="edge of the window in which similar neighbours are sought [m]")
+    classes: int = Field(default=4, ge=1, description="neighbours differ by less than 2 σ of the window over this, in every band")
+    uncertainty: float = Field(default=0.002, ge=0, description="coarse change below which no conversion coefficient is fitted")
+
+    def halo(self) -> float:
+        return self.window / 2
+
+
+class FitFcOptions(PairOptions):
+    """Options of Fit-FC."""
+
+    window: float = Field(default=1230.0, gt=0, description="edge of the window in which similar neighbours are sought [m]")
+    similar: int = Field(default=20, ge=1, description="similar neighbours that are averaged")
+    regression: float = Field(default=2400.0, gt=0, description="edge of the window of coarse cells on which the change is fitted [m]")
+
+    def halo(self) -> float:
+        return self.window / 2 + self.regression / 2

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import ConfigurationError
 from pipeline.fusion.interface import Method, MethodSpec
-from pipeline.fusion.options import ControlOptions, HarmonicOptions, ResidualOptions
+from pipeline.fusion.options import ControlOptions, HarmonicOptions, ResidualOptions, StarfmOptions
 
 ENTRY_POINTS = "landfuse.methods"
 """Group of entry points of methods that others write: each names a `MethodSpec`."""
@@ -28,6 +28,13 @@ _BUILT_IN = (
         source="Gaussian process with a level and an Ornstein–Uhlenbeck term (Rasmussen & Williams 2006, eq. 2.25–2.26)",
         target="pipeline.fusion.residual:Residual",
         options=ResidualOptions,
+    ),
+    MethodSpec(
+        name="starfm",
+        title="mean of similar neighbours moved by the coarse change, one pair or two",
+        source="Gao, Masek, Schwaller & Hall 2006, TGRS 44, 2207–2218",
+        target="pipeline.fusion.starfm:Starfm",
+        options=StarfmOptions,
     ),
     MethodSpec("nearest", "the nearest clear observation", "control", f"{_CONTROLS}:Nearest", ControlOptions, _FINE, True),
     MethodSpec("linear", "linear in time between clear observations", "control", f"{_CONTROLS}:Linear", ControlOptions, _FINE, True),

@@ -41,8 +41,8 @@ def test_every_method_builds_with_its_defaults_and_says_what_it_looks_at(name):
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigurationError, match=r"no method 'starfm'[\s\S]*residual"):
-        registry.build("starfm", {})
+    with pytest.raises(ConfigurationError, match=r"no method 'magic'[\s\S]*residual"):
+        registry.build("magic", {})
 
 
 def test_a_wrong_option_is_refused_with_the_allowed_keys():

@@ -1,0 +1,199 @@
+"""Methods that work on pairs: a fine and a coarse image of one day, on either side of the target or on one.
+
+Clouded pixels of a pair are filled from the nearest clear observations in time, moved to the
+day of the pair by the lifted coarse change, so that a window never mixes days. Where no image of the
+support is clear, the lifted coarse of the day speaks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from pipeline.fusion.interface import DayPrediction, FusionInput, MethodOptions
+from pipeline.fusion.references import References, provenance
+from pipeline.fusion.withheld import ErrorModel, gap_between, withheld_errors
+from pipeline.operators.resample import lift
+
+_COARSE_DETAIL = 0.04
+"""1 σ of the detail inside coarse cells."""
+
+Analysis = TypeVar("Analysis")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A fine and a coarse image of one day.
+
+    Parameters
+    ----------
+    day : int
+    fine : Tensor, (B, y, x)
+        0 where not valid.
+    valid : Tensor, (y, x) bool
+        Observed, or filled from another day.
+    coarse : Tensor, (B, Y, X)
+        NaN = unknown.
+    lifted : Tensor, (B, y, x)
+        The coarse on fine pixels; NaN = unknown.
+    """
+
+    day: int
+    fine: Tensor
+    valid: Tensor
+    coarse: Tensor
+    lifted: Tensor
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which image gives each pixel of a pair.
+
+    Parameters
+    ----------
+    main : int
+        The fine image whose day it is.
+    used : tuple of int
+        The images that give a pixel, the nearest in time first. With `main` they say all: a pixel is of the first that is clear.
+    """
+
+    main: int
+    used: tuple[int, ...]
+
+
+@dataclass
+class State(Generic[Analysis]):
+    """A block ready for any number of targets; it keeps what was found out about the pairs of the last one.
+
+    Parameters
+    ----------
+    references : References
+    errors : ErrorModel
+    recipes : tuple of Recipe
+    analysis
+        What the method made of the pairs of these recipes.
+    """
+
+    references: References
+    errors: ErrorModel
+    recipes: tuple[Recipe, ...] = ()
+    analysis: Analysis | None = field(default=None)
+
+
+def recipe_of(references: References, main: int, indices: Sequence[int]) -> Recipe:
+    """How the image `main` is filled from other fine images `indices`."""
+    days = references.block.fine_days
+    missing = ~references.clear[main]
+    used = [main]
+    for index in sorted(indices, key=lambda item: (abs(days[item] - days[main]), days[item])):
+        if index == main:
+            continue
+        if not bool(missing.any()):
+            break
+        left = missing & ~references.clear[index]
+        if not torch.equal(left, missing):
+            used.append(index)
+            missing = left
+    return Recipe(main, tuple(used))
+
+
+def pair_of(references: References, recipe: Recipe) -> Pair:
+    """Make a pair."""
+    block, clear = references.block, references.clear
+    day = block.fine_days[recipe.main]
+    coarse = references.coarse_of(day)[0]
+    valid = clear[recipe.main].clone()
+    fine = torch.nan_to_num(block.fine[recipe.main]).mul_(valid)
+    for index in recipe.used[1:]:
+        take = clear[index] & ~valid
+        moved = torch.nan_to_num(block.fine[index]) + lift(
+            coarse_change(references.coarse_of(block.fine_days[index])[0], coarse), block.scale
+        )
+        fine.addcmul_(moved, take.to(fine.dtype))
+        valid |= take
+    return Pair(day, fine, valid, coarse, lift(coarse, block.scale))
+
+
+def coarse_change(then: Tensor, now: Tensor) -> Tensor:
+    """Change of the coarse between two days; 0 where it is unknown."""
+    return torch.nan_to_num(now - then)
+
+
+class PairMethod(ABC, Generic[Analysis]):
+    """A method on pairs: subclasses analyse pairs, once for all targets between them, and predict from that."""
+
+    two_sided = True
+    """Takes a pair on either side of a target, where there is one; otherwise the nearest one."""
+
+    def __init__(self, options: MethodOptions) -> None:
+        self.options = options
+
+    @abstractmethod
+    def analyse(self, references: References, pairs: Sequence[Pair]) -> Analysis:
+        """All that does not depend on the target."""
+
+    @abstractmethod
+    def predict(self, references: References, analysis: Analysis, target: int) -> Tensor:
+        """Reflectance (B, y, x) of a day, finite where the pairs are valid; elsewhere it is not read."""
+
+    def estimate(self, samples: Sequence[FusionInput]) -> dict[str, Any]:
+        """Learn how large the errors are at withheld observations."""
+        return withheld_errors(self, samples, lambda state, target: self._gap(*self._ages(state.references, target)))
+
+    def prepare(self, block: FusionInput, parameters: Mapping[str, Any], device: torch.device) -> State[Analysis]:
+        """Move the block; which images make pairs is known with the first target only."""
+        return State(References.of(block, device), ErrorModel.of(parameters))
+
+    def days(self, state: State[Analysis], targets: Sequence[int]) -> Iterator[DayPrediction]:
+        """Predict days; those that follow each other between the same pairs share their analysis."""
+        for target in targets:
+            yield self._day(state, target)
+
+    def _day(self, state: State[Analysis], target: int) -> DayPrediction:
+        references = state.references
+        coarse, coarse_std = (lift(part, references.block.scale) for part in references.coarse_of(target))
+        before, after = self._ages(references, target)
+        gap = self._gap(before, after)
+        seen = torch.isfinite(gap)
+        mean = coarse
+        recipes = tuple(recipe_of(references, main, self._around(references, target)) for main in self._mains(references, target))
+        if recipes and bool(seen.any()):
+            if state.analysis is None or recipes != state.recipes:
+                state.analysis = None  # Not two at a time.
+                state.analysis = self.analyse(references, [pair_of(references, recipe) for recipe in recipes])
+                state.recipes = recipes
+            mean = torch.where(seen, self.predict(references, state.analysis, target), coarse)
+        fallback = torch.nan_to_num(coarse_std).square_().add_(_COARSE_DETAIL**2).sqrt_()
+        std = torch.where(seen, state.errors.std(gap, len(mean)), fallback)
+        # What is unknown has no std: 0 · NaN.
+        std.add_(mean, alpha=0)
+        used = (torch.isfinite(before), torch.isfinite(after)) if self.two_sided else (seen, torch.zeros_like(seen))
+        return DayPrediction(target, mean, std, provenance(*used, torch.isfinite(mean).any(dim=0)))
+
+    def _around(self, references: References, target: int) -> list[int]:
+        return references.around(target, *self.options.support())
+
+    def _mains(self, references: References, target: int) -> list[int]:
+        """The nearest image on either side, or the nearest of all; of two equally near the earlier."""
+        days = references.block.fine_days
+        indices = self._around(references, target)
+        if not self.two_sided:
+            return sorted(indices, key=lambda index: (abs(days[index] - target), days[index]))[:1]
+        before, after = [index for index in indices if days[index] < target], [index for index in indices if days[index] > target]
+        return before[-1:] + after[:1]
+
+    def _ages(self, references: References, target: int) -> tuple[Tensor, Tensor]:
+        """Days (y, x) to the nearest clear observation before and after; infinite where there is none."""
+        days, clear = references.block.fine_days, references.clear
+        ages = references.block.fine.new_full((2, *references.shape[1:]), torch.inf)
+        for index in sorted(self._around(references, target), key=lambda item: -abs(days[item] - target)):
+            ages[int(days[index] > target)].masked_fill_(clear[index], abs(days[index] - target))
+        return ages[0], ages[1]
+
+    def _gap(self, before: Tensor, after: Tensor) -> Tensor:
+        return gap_between(before, after) if self.two_sided else torch.minimum(before, after)
