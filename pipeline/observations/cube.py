@@ -26,8 +26,8 @@ from pipeline.observations.warp import Lattice
 
 Chunks = tuple[int, int, int, int]
 
-CHUNK = 1024
-"""Edge of a chunk of a lazy cube [pixels]."""
+CHUNK = 2048
+"""Edge of a chunk of a lazy cube [pixels]: each task costs milliseconds, and reads blocks of the file that its neighbours read too."""
 
 
 def lazy_scenes(

@@ -184,6 +184,7 @@ def _project(target: Lattice, window: Window, source: Lattice) -> tuple[np.ndarr
     return _transformer(target.crs, source.crs).transform(eastings, northings)
 
 
+@lru_cache(maxsize=8)
 def _gather_aligned(target: Lattice, window: Window, source: Lattice, shape: tuple[int, int]) -> Gather:
     cols = source.columns(target.eastings(window.col, window.width)).astype(np.int64)
     rows = source.rows(target.northings(window.row, window.height)).astype(np.int64)
