@@ -209,8 +209,7 @@ def _gather_aligned(target: Lattice, window: Window, source: Lattice, shape: tup
 
 @lru_cache(maxsize=8)
 def _gather_projected(target: Lattice, window: Window, source: Lattice, shape: tuple[int, int]) -> Gather:
-    eastings, northings = _project(target, window, source)
-    cols, rows = source.columns(eastings), source.rows(northings)
+    cols, rows = _source_pixels(target, window, source)
     inside = (cols >= 0) & (cols < shape[1]) & (rows >= 0) & (rows < shape[0])
     if not inside.any():
         return Gather(_EMPTY, None, _EMPTY, None)
@@ -218,6 +217,69 @@ def _gather_projected(target: Lattice, window: Window, source: Lattice, shape: t
     rectangle = Window(top, left, int(rows[inside].max()) - top + 1, int(cols[inside].max()) - left + 1)
     flat = np.where(inside, (rows - top) * rectangle.width + (cols - left), 0).astype(np.int32)
     return Gather(rectangle, flat, Window(0, 0, *window.shape), None if inside.all() else ~inside)
+
+
+def _source_pixels(target: Lattice, window: Window, source: Lattice) -> tuple[np.ndarray, np.ndarray]:
+    """Column and row of the source pixel under the exact centre of each pixel of a target window, (y, x) float64 each.
+
+    Coordinates are interpolated between exact ones at every `_STEP`-th pixel, and computed exactly where that could
+    decide: where a coordinate comes closer to the edge of a pixel than interpolation can err. So the answer is that
+    of exact coordinates everywhere, and no window changes it.
+    """
+    down, across = _nodes(window.height), _nodes(window.width)
+    nodes = _pixel_coordinates(target, source, window.row + down[:, None], window.col + across[None, :])
+    # Bilinear interpolation of a smooth function errs most in the middle between its nodes.
+    middle = _pixel_coordinates(
+        target, source, window.row + (down[:-1, None] + down[1:, None]) / 2, window.col + (across[None, :-1] + across[None, 1:]) / 2
+    )
+    means = (nodes[:, :-1, :-1] + nodes[:, 1:, :-1] + nodes[:, :-1, 1:] + nodes[:, 1:, 1:]) / 4
+    with np.errstate(invalid="ignore"):
+        error = np.abs(middle - means).max(axis=0)
+    # Also where the Earth ends, and where it is cut: there nothing is smooth.
+    rough = ~(error < _ROUGH)
+    margin = _SAFETY * float(error[~rough].max(initial=0.0)) + 2 * 10.0**-_DIGITS
+    rows, cols = np.arange(window.height), np.arange(window.width)
+    found = np.empty((2, *window.shape))
+    unsure = np.repeat(np.repeat(rough, np.diff(down), axis=0), np.diff(across), axis=1)
+    unsure = np.pad(unsure, ((0, window.height - unsure.shape[0]), (0, window.width - unsure.shape[1])), mode="edge")
+    for axis in range(2):
+        values = _between(_between(nodes[axis], down, rows).T, across, cols).T
+        with np.errstate(invalid="ignore"):
+            np.floor(values, out=found[axis])
+            values -= np.rint(values)
+            unsure |= ~(np.abs(values) > margin)
+    at = np.nonzero(unsure)
+    exact = _pixel_coordinates(target, source, window.row + at[0], window.col + at[1])
+    found[:, at[0], at[1]] = np.floor(np.round(exact, _DIGITS))
+    return found[0], found[1]
+
+
+_STEP = 16
+"""Target pixels between those whose coordinates are computed to be interpolated."""
+_ROUGH = 0.05
+"""Source pixels by which interpolation may err where it is used."""
+_SAFETY = 4.0
+"""Margin of the interpolation over its largest error found."""
+
+
+def _nodes(count: int) -> np.ndarray:
+    """Every `_STEP`-th index and the last, at least two."""
+    return np.append(np.arange(0, max(count - 1, 1), _STEP), max(count - 1, 1))
+
+
+def _between(values: np.ndarray, nodes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Linear interpolation along the first axis."""
+    left = np.minimum(np.searchsorted(nodes, wanted, side="right") - 1, len(nodes) - 2)
+    share = ((wanted - nodes[left]) / (nodes[left + 1] - nodes[left]))[:, None]
+    with np.errstate(invalid="ignore"):
+        return values[left] + share * (values[left + 1] - values[left])
+
+
+def _pixel_coordinates(target: Lattice, source: Lattice, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """Column and row, with fractions, of the source under the centres of target pixels, (2, …)."""
+    x, y = np.broadcast_arrays(target.west + (cols + 0.5) * target.width, target.north - (rows + 0.5) * target.height)
+    eastings, northings = _transformer(target.crs, source.crs).transform(x, y)
+    return np.stack([(eastings - source.west) / source.width, (source.north - northings) / source.height])
 
 
 @lru_cache(maxsize=64)

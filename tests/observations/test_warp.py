@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from pyproj import CRS, Transformer
 
 from pipeline.config import GridPart
 from pipeline.grid import Window
-from pipeline.observations.warp import Lattice, gather, native_cells, shift
+from pipeline.observations.warp import Lattice, _source_pixels, gather, native_cells, shift
 
 from .scenes import H19V04, MODIS_PIXEL, SINUSOIDAL, UTM33, small_grid
 
@@ -24,6 +25,28 @@ def test_a_modis_pixel_is_the_one_under_the_exact_centre() -> None:
         expected = int((H19V04[1] - northing) // MODIS_PIXEL), int((easting - H19V04[0]) // MODIS_PIXEL)
         index = int(take.flat[row, col])
         assert (take.source.row + index // take.source.width, take.source.col + index % take.source.width) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "window", "source"),
+    [
+        (TARGET, Window(-8, -8, 700, 517), MODIS),
+        (TARGET, Window(3, 3, 1, 40), MODIS),
+        # The neighbouring zone.
+        (Lattice(UTM33, 262000.0, 5091135.0, 30.0, 30.0), Window(0, 0, 300, 301), Lattice("EPSG:32632", 700015.0, 5191135.0, 30.0, 30.0)),
+        # Over the antimeridian, where the sinusoidal plane is cut.
+        (Lattice("EPSG:32660", 800000.0, 4500000.0, 60.0, 60.0), Window(0, 0, 300, 900), Lattice(SINUSOIDAL, -2e7, 4.5e6, 463.3, 463.3)),
+        # Around the pole, and over the edge of the world.
+        (Lattice("EPSG:3031", 0.0, 0.0, 30.0, 30.0), Window(-100, -100, 200, 200), MODIS),
+        (Lattice(SINUSOIDAL, 1.98e7, 2e6, 463.3, 463.3), Window(0, 0, 500, 500), Lattice("EPSG:32660", 7e5, 2e6, 60.0, 60.0)),
+    ],
+)
+def test_pixels_are_those_of_exact_coordinates_everywhere(target: Lattice, window: Window, source: Lattice) -> None:
+    columns, rows = _source_pixels(target, window, source)
+    x, y = np.meshgrid(target.eastings(window.col, window.width), target.northings(window.row, window.height))
+    eastings, northings = Transformer.from_crs(target.crs, source.crs, always_xy=True).transform(x, y)
+    assert np.array_equal(columns, source.columns(eastings))
+    assert np.array_equal(rows, source.rows(northings))
 
 
 def test_a_window_takes_the_same_pixels_as_the_whole() -> None:
