@@ -85,7 +85,7 @@ def read_registered(job: Job, store: WorkingStore, cells: Window, first: int, la
 
 
 def _clearest_days(store: WorkingStore, first: int, last: int) -> list[int]:
-    """Days of the training window on which most of the area was clear, the clearest first."""
+    """The days of the training window that show most of the area clear, the clearest first."""
     clear: dict[int, float] = defaultdict(float)
     for row in store.rows():
         day = day_number(row.scene.day)

@@ -2,8 +2,7 @@
 
 A coarse image is compared with what the fine image of the same day makes of it: H(fine), blurred with the footprint of
 the product and averaged over cells that lie off the coarse ones by a shift. Where the shift is that of the product, the
-two correlate best. A tenth of a pixel of misregistration is felt in fused images (Gao et al. 2006, §IV; Tang et al. 2020,
-doi 10.1016/j.rse.2019.111545), and gridded MODIS lies off by up to a cell.
+two correlate best. Gaps are masked: each shift is judged by the cells that both show.
 """
 
 from __future__ import annotations
@@ -89,8 +88,8 @@ def estimate_shift(pairs: Sequence[tuple[Tensor, Tensor]], footprint: float, sca
 
     The shift that makes the normalised correlations of the bands r most likely, the largest
     ``−½ Σ ln(1 − r²)``: of bands with gain, offset and noise of their own it is the maximum of the likelihood. It is searched on a
-    lattice of a quarter of a cell, and refined by one step of least squares. The covariance is that of an estimate from
-    dependent values (White 1980, with the scores of tiles in place of single values), and not below that of one value per footprint.
+    lattice of a quarter of a cell, and refined by least squares. The covariance is that of an estimate from clusters of dependent
+    values (Liang & Zeger 1986), the clusters being tiles of the image, and not below that of one value per footprint.
 
     Parameters
     ----------
@@ -163,10 +162,10 @@ def combine(shifts: Mapping[str, Shift], cell: float) -> dict[str, Any]:
     if not known:
         why = "no clear fine image" if not shifts else "not determinable on any date"
         return {**nothing, "why": why, "agreeing": [], "dates": dates}
-    # One σ for both axes of a date: a date is trusted or not as a whole.
     place = torch.tensor([[shift.dy, shift.dx] for shift in known.values()], dtype=torch.float64)
     std = torch.tensor([[shift.std_y, shift.std_x] for shift in known.values()], dtype=torch.float64)
     variance = std.square() + (DATE_STD * cell) ** 2
+    # A date is trusted or not as a whole, not axis by axis.
     off = ((place - place.quantile(0.5, dim=0)).square() / variance).sum(1).sqrt()
     agree = off <= SIGNIFICANT
     agreeing = [day for day, one in zip(known, agree.tolist(), strict=True) if one]
