@@ -78,3 +78,17 @@ class FitFcOptions(PairOptions):
 
     def halo(self) -> float:
         return self.window / 2 + self.regression / 2
+
+
+class EfastOptions(MethodOptions):
+    """Options of EFAST."""
+
+    days: int = Field(default=64, ge=1, le=400, description="days before and after a target whose fine images are used")
+    sigma: float = Field(default=20.0, gt=0, description="1 σ of the weight in time [days]")
+    cloud_reach: float = Field(default=3600.0, ge=0, description="distance to clouds from which a pixel weighs in full [m]")
+
+    def support(self) -> tuple[int, int]:
+        return self.days, self.days
+
+    def halo(self) -> float:
+        return self.cloud_reach

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import ConfigurationError
 from pipeline.fusion.interface import Method, MethodSpec
-from pipeline.fusion.options import ControlOptions, HarmonicOptions, ResidualOptions, StarfmOptions
+from pipeline.fusion.options import ControlOptions, EfastOptions, HarmonicOptions, ResidualOptions, StarfmOptions
 
 ENTRY_POINTS = "landfuse.methods"
 """Group of entry points of methods that others write: each names a `MethodSpec`."""
@@ -35,6 +35,13 @@ _BUILT_IN = (
         source="Gao, Masek, Schwaller & Hall 2006, TGRS 44, 2207–2218",
         target="pipeline.fusion.starfm:Starfm",
         options=StarfmOptions,
+    ),
+    MethodSpec(
+        name="efast",
+        title="all fine images moved by the coarse change, weighted by time and distance to clouds",
+        source="Senty, Guzinski, Grogan, Buitenwerf et al. 2024, Remote Sensing 16, 1833",
+        target="pipeline.fusion.efast:Efast",
+        options=EfastOptions,
     ),
     MethodSpec("nearest", "the nearest clear observation", "control", f"{_CONTROLS}:Nearest", ControlOptions, _FINE, True),
     MethodSpec("linear", "linear in time between clear observations", "control", f"{_CONTROLS}:Linear", ControlOptions, _FINE, True),
