@@ -1,0 +1,84 @@
+"""All observations of a place in one form: what experiments withhold from, damage, and hand to methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def nothing(day: int) -> Mapping[str, Mask]:
+    """No layers on any day."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The observations of a place.
+
+    Parameters
+    ----------
+    name : str
+    bands : tuple of str
+    resolution : float
+        Edge of a fine pixel [m].
+    scale : int
+        Fine pixels along the edge of the cells that methods get the coarse series on.
+    coarse_pixel : float
+        Pixel size of the coarse sensor [m], for ERGAS.
+    fine_days : tuple of int, (K,)
+        Day numbers, increasing.
+    fine : ndarray, (K, B, y, x) float32
+        Reflectance (0–1) or index; NaN = hidden or not observed. y and x are whole cells.
+    fine_std : ndarray, (K, B) float32
+        1 σ of one value.
+    coarse_days : ndarray, (N,) float64
+        Centre of weight of each coarse image [day number].
+    coarse : ndarray, (N, B, Y, X) float32
+        On the fine grid, or on cells; NaN = unknown.
+    coarse_std : float
+        1 σ of one coarse value.
+    restoration : (float, float), optional
+        Window and τ [days] that a daily series is restored with from the coarse images; without it every image stands on its
+        day and the other days are unknown.
+    layers : mapping of str to ndarray, (y, x) bool
+        Pixels by kind, the same on all days, such as ``water``.
+    day_layers : callable
+        Day number → pixels by kind on that day, such as ``snow`` and ``changed``.
+    truth : callable, optional
+        Day number → true reflectance (B, y, x) of a simulated place; without it an image that was withheld is the truth.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    resolution: float
+    scale: int
+    coarse_pixel: float
+    fine_days: tuple[int, ...]
+    fine: Image
+    fine_std: Image
+    coarse_days: NDArray[np.float64]
+    coarse: Image
+    coarse_std: float
+    restoration: tuple[float, float] | None = None
+    layers: Mapping[str, Mask] = field(default_factory=dict)
+    day_layers: Callable[[int], Mapping[str, Mask]] = nothing
+    truth: Callable[[int], Image] | None = None
+
+    def without(self, days: Collection[int]) -> Archive:
+        """The archive as if the fine images of some days had never been taken."""
+        return self.only([day for day in self.fine_days if day not in set(days)])
+
+    def only(self, days: Collection[int]) -> Archive:
+        """The archive with the fine images of some days only."""
+        kept = [index for index, day in enumerate(self.fine_days) if day in set(days)]
+        return replace(self, fine_days=tuple(self.fine_days[index] for index in kept), fine=self.fine[kept], fine_std=self.fine_std[kept])
+
+    def expected(self, day: int) -> Image:
+        """What a prediction of a day is held against: the truth of a simulated place, or the image of that day."""
+        return self.truth(day) if self.truth else self.fine[self.fine_days.index(day)]

@@ -1,0 +1,270 @@
+"""From an archive and an experiment to what methods see.
+
+Withholding comes first: whatever is estimated, is estimated without the withheld images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.assessment.archives import Archive, Image, Mask
+from pipeline.assessment.damage import clouds, displaced, stripes, veiled
+from pipeline.assessment.experiments import Every, Experiment, Masks, Veil
+from pipeline.assessment.filesets import fmask_clouds, line_series
+from pipeline.assessment.roles import Role, roles
+from pipeline.errors import ConfigurationError
+from pipeline.fusion.interface import FusionInput
+from pipeline.grid import day_from_number, day_number
+from pipeline.operators.resample import area_mean
+from pipeline.restoration.bias import apply_bias, estimate_bias
+from pipeline.restoration.smoother import restore
+
+BEYOND = 190
+"""Days before the first and after the last target that a restored series covers: as far as the longest view of a control."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What methods see of an experiment, and what their predictions are held against.
+
+    Parameters
+    ----------
+    block : FusionInput
+        Without the withheld images.
+    targets : tuple of int
+        Day numbers of the withheld images, increasing.
+    archive : Archive
+        What is left, damaged as the experiment says: for references and strata.
+    expected : callable
+        Day number → truth (B, y, x), NaN = unknown.
+    """
+
+    block: FusionInput
+    targets: tuple[int, ...]
+    archive: Archive
+    expected: Callable[[int], Image]
+
+    @cached_property
+    def clear(self) -> Mask:
+        """Where each image that is left shows every band, (K, y, x)."""
+        return np.asarray(np.isfinite(self.archive.fine).all(axis=1))
+
+    def nearest(self, target: int) -> tuple[Image, np.ndarray]:
+        """The nearest clear image (B, y, x) of each pixel, and the days to it (y, x), infinite where there is none."""
+        image = np.full(self.archive.fine.shape[1:], np.nan, np.float32)
+        age = np.full(image.shape[1:], np.inf)
+        days = self.archive.fine_days
+        for index in sorted(range(len(days)), key=lambda index: (abs(days[index] - target), days[index])):
+            take = self.clear[index] & np.isinf(age)
+            image[:, take] = self.archive.fine[index][:, take]
+            age[take] = abs(days[index] - target)
+        return image, age
+
+    def strata(self, target: int, linear: Image) -> Mapping[str, Mask]:
+        """Pixels by kind.
+
+        Parameters
+        ----------
+        linear : ndarray, (B, y, x)
+            What a straight line in time says: where the truth lies off it by more than 3 robust σ of that band and day, the place changed.
+            Of a simulated place the events themselves are known.
+        """
+        truth = self.expected(target)
+        age = self.nearest(target)[1]
+        everywhere = np.ones(age.shape, bool)
+        days = self.archive.fine_days
+        newest = min(range(len(days)), key=lambda index: (abs(days[index] - target), days[index])) if days else None
+        seen = self.clear[newest] if newest is not None else ~everywhere
+        dated = dict(self.archive.day_layers(target))
+        changed = dated.pop("changed", None)
+        changed = departed(truth, linear) if changed is None else changed
+        bins = {f"{low}–{high} days": (age >= low) & (age <= high) for low, high in ((1, 8), (9, 16), (17, 32), (33, 64))}
+        return {
+            "all": everywhere,
+            "clear reference": seen,
+            "clouded reference": ~seen,
+            "changed": changed,
+            "unchanged": ~changed,
+            **bins,
+            "over 64 days": age > 64,
+            **dated,
+            **self.archive.layers,
+        }
+
+
+def departed(truth: Image, linear: Image) -> Mask:
+    """Where any band of the truth lies off `linear` by more than 3 robust σ (1.4826 × the median deviation) of that band."""
+    off = truth - linear
+    middle = np.nanmedian(off, axis=(1, 2), keepdims=True)
+    sigma = 1.4826 * np.nanmedian(np.abs(off - middle), axis=(1, 2), keepdims=True)
+    return np.asarray((np.abs(off) > 3 * sigma).any(axis=0))
+
+
+def withheld_days(experiment: Experiment, archive: Archive) -> tuple[int, ...]:
+    """Day numbers of the images that an experiment withholds.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such image, or its role forbids it.
+    """
+    rule = experiment.withhold
+    if isinstance(rule, Every):
+        share = np.isfinite(archive.fine).all(axis=1).mean(axis=(1, 2))
+        counted = [day for day, clear in zip(archive.fine_days, share, strict=True) if clear >= rule.clear]
+        days = tuple(counted[rule.start :: rule.every])
+    else:
+        days = tuple(sorted(day_number(day) for day in rule))
+    missing = [day_from_number(day).isoformat() for day in days if day not in archive.fine_days]
+    if missing or not days:
+        known = ", ".join(day_from_number(day).isoformat() for day in archive.fine_days)
+        raise ConfigurationError(f"{archive.name} has no image of {', '.join(missing) or 'any day to withhold'}", f"its days: {known}")
+    if experiment.place:
+        roles().allow(experiment.role, experiment.place, [day_from_number(day) for day in days])
+    else:
+        assert experiment.sandbox
+        roles().allow_seed(experiment.role, experiment.sandbox.seed)
+    return days
+
+
+def cases_of(experiment: Experiment, archive: Archive, data: Path | None = None) -> list[Case]:
+    """What methods see: one case for all targets, or one each where references belong to a target.
+
+    Parameters
+    ----------
+    data : Path, optional
+        Folder of the sets that masks come from.
+    """
+    targets = withheld_days(experiment, archive)
+    # First of all: nothing below this line sees a withheld image, but for the coarse that is simulated from it.
+    left = archive.without(targets)
+    left = _with_coarse(experiment, left, archive if experiment.coarse.source == "simulated" else None)
+    left = _damaged(experiment, left, targets[0], data)
+    groups = [targets] if experiment.references == "archive" else [(target,) for target in targets]
+    made = []
+    for group in groups:
+        chosen = left.only(_references(experiment, left, group[0]))
+        made.append(Case(_block(experiment, chosen, group), group, chosen, archive.expected))
+    return made
+
+
+def _references(experiment: Experiment, left: Archive, target: int) -> Sequence[int]:
+    wanted = experiment.references
+    if not isinstance(wanted, str):
+        days = [day_number(day) for day in wanted]
+        missing = [day.isoformat() for day in wanted if day_number(day) not in left.fine_days]
+        if missing:
+            raise ConfigurationError(f"{left.name} has no reference on {', '.join(missing)}", "name days with images that are not withheld")
+        return days
+    before, after = [day for day in left.fine_days if day < target], [day for day in left.fine_days if day > target]
+    if wanted == "archive":
+        return left.fine_days
+    if wanted == "pairs":
+        return [*before[-1:], *after[:1]]
+    return sorted(left.fine_days, key=lambda day: (abs(day - target), day))[:1]
+
+
+def _with_coarse(experiment: Experiment, left: Archive, whole: Archive | None) -> Archive:
+    """The archive with its coarse images on cells: moved, or simulated from all fine images of `whole`."""
+    scale = experiment.coarse.scale or left.scale
+    down, right = experiment.coarse.shift
+    if any(size % scale for size in left.fine.shape[-2:]):
+        raise ConfigurationError(f"images of {left.name} are no whole number of cells of {scale} pixels", "choose another coarse.scale")
+    if whole is not None:
+        days, factor = np.array(whole.fine_days, np.float64), 1
+        coarse = np.stack([whole.expected(day) for day in whole.fine_days])
+    else:
+        days, factor = left.coarse_days, left.fine.shape[-1] // left.coarse.shape[-1]
+        coarse = left.coarse
+    if (down, right) != (0, 0) or factor != scale:
+        coarse = area_mean(torch.from_numpy(np.ascontiguousarray(displaced(coarse, factor, down, right))), scale)[0].numpy()
+    return replace(left, scale=scale, coarse=coarse, coarse_days=days)
+
+
+def _damaged(experiment: Experiment, left: Archive, target: int, data: Path | None) -> Archive:
+    """The archive under pasted masks and unflagged veils."""
+    rng = np.random.default_rng(experiment.seed)
+    fine = left.fine.copy()
+    for veil in (experiment.haze, experiment.missed_cloud):
+        if veil and len(fine):
+            nearest = min(range(len(fine)), key=lambda index: (abs(left.fine_days[index] - target), left.fine_days[index]))
+            fine[nearest] = veiled(fine[nearest], _under(veil, fine.shape[-2:], data, rng), veil.opacity, left.bands == ("ndvi",))
+    if experiment.masks:
+        for image, mask in zip(fine, _pasted(experiment.masks, experiment.role, len(fine), fine.shape[-2:], data, rng), strict=True):
+            image[:, mask] = np.nan
+    return replace(left, fine=fine)
+
+
+def _under(veil: Veil, shape: tuple[int, int], data: Path | None, rng: np.random.Generator) -> Mask:
+    real = fmask_clouds(_given(data))
+    return clouds(real[int(rng.integers(len(real)))], shape, veil.share, rng)
+
+
+def _pasted(masks: Masks, role: Role, count: int, shape: tuple[int, int], data: Path | None, rng: np.random.Generator) -> list[Mask]:
+    if masks.source == "clouds":
+        real = fmask_clouds(_given(data))
+        return [clouds(real[int(rng.integers(len(real)))], shape, masks.share, rng) for _ in range(count)]
+    days, codes = line_series(_given(data))
+    rows = [
+        codes[index] == 255
+        for index, day in enumerate(days)
+        if _striped(day, codes[index]) and roles().of_day("landsat-line-series", day) is role
+    ]
+    if not rows:
+        raise ConfigurationError(f"landsat-line-series holds no stripes for {role}", "see roles.yaml")
+    return [stripes(rows[int(rng.integers(len(rows)))], shape, masks.share, rng) for _ in range(count)]
+
+
+def _striped(day: date, codes: np.ndarray) -> bool:
+    """An image row with SLC gaps: since June 2003, and not a swath edge."""
+    return day >= date(2003, 6, 1) and 0.05 < float((codes == 255).mean()) < 0.4
+
+
+def _given(data: Path | None) -> Path:
+    if data is None:
+        raise ConfigurationError(
+            "masks are pasted from sets of files, and none are given", "name the folder that holds the sets: --data FOLDER"
+        )
+    return data
+
+
+def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> FusionInput:
+    """What methods see: the coarse series by day, in the radiometry of the fine images that are left."""
+    coarse, std, days = _daily(left, targets)
+    if experiment.coarse.bias == "learnt" and len(left.fine_days):
+        at_fine = [day - days[0] for day in left.fine_days if day in days]
+        known = [index for index, day in enumerate(left.fine_days) if day in days]
+        means, shares = area_mean(torch.from_numpy(left.fine[known]), left.scale)
+        coarse, std = apply_bias(coarse, std, estimate_bias(coarse[at_fine], means, shares))
+    return FusionInput(
+        fine=torch.from_numpy(left.fine),
+        fine_days=left.fine_days,
+        fine_std=torch.from_numpy(left.fine_std),
+        coarse=coarse,
+        coarse_std=std,
+        coarse_days=tuple(days),
+        scale=left.scale,
+        resolution=left.resolution,
+    )
+
+
+def _daily(left: Archive, targets: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, range]:
+    """Coarse mean and std of consecutive days (T, B, Y, X)."""
+    values = torch.from_numpy(left.coarse)
+    if left.restoration:
+        days = range(targets[0] - BEYOND, targets[-1] + BEYOND + 1)
+        mean, std, _ = restore(values, torch.full_like(values, left.coarse_std), left.coarse_days, np.array(days), *left.restoration)
+        return mean, std, days
+    numbers = [round(day) for day in left.coarse_days]
+    wanted = [*numbers, *targets, *left.fine_days]
+    days = range(min(wanted), max(wanted) + 1)
+    every = values.new_full((len(days), *values.shape[1:]), torch.nan)
+    every[[number - days[0] for number in numbers]] = values
+    return every, torch.where(torch.isfinite(every), left.coarse_std, torch.nan), days

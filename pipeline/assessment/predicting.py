@@ -1,0 +1,132 @@
+"""Methods at work on a case, through the interface that a run uses; what was predicted is kept until its inputs or its code change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.assessment.digests import code_digest, digest
+from pipeline.fusion.interface import FusionInput
+from pipeline.fusion.registry import build, options_of, spec_of, specs
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A method with its options, under the label of its row.
+
+    Parameters
+    ----------
+    label, method : str
+    options : mapping
+    control : bool
+    """
+
+    label: str
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    control: bool = False
+
+    @property
+    def support(self) -> tuple[int, int]:
+        """Days before and after a target that it looks at."""
+        before, after = options_of(self.method, self.options).support()
+        return int(before), int(after)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a method said.
+
+    Parameters
+    ----------
+    mean, std : mapping of int to ndarray, (B, y, x) float32
+        By day; NaN where it says nothing.
+    seconds : float
+        To estimate, prepare and predict, when it was made.
+    """
+
+    mean: Mapping[int, np.ndarray]
+    std: Mapping[int, np.ndarray]
+    seconds: float
+
+
+def entrants(methods: Mapping[str, Entrant]) -> list[Entrant]:
+    """The methods that are compared, and the six controls, which look at least as far as any of them.
+
+    Raises
+    ------
+    ConfigurationError
+        If a method is unknown or its options are wrong.
+    """
+    reach = max((day for entrant in methods.values() for day in entrant.support), default=0)
+    line = [entrant for entrant in methods.values() if not spec_of(entrant.method).control]
+    for spec in specs().values():
+        if spec.control:
+            days = max(reach, *options_of(spec.name, {}).support())
+            line.append(Entrant(spec.name, spec.name, {"days": days}, control=True))
+    return line
+
+
+def predict(entrant: Entrant, block: FusionInput, days: Sequence[int], cache: Path | None = None) -> Predicted:
+    """Let a method learn from a block and predict days.
+
+    Parameters
+    ----------
+    entrant : Entrant
+    block : FusionInput
+        Without the images that are predicted.
+    days : sequence of int
+        Day numbers, increasing.
+    cache : Path, optional
+        Folder where predictions are kept by the digest of what they follow from: block, days, options and the method's code.
+    """
+    path = None if cache is None else cache / f"{entrant.method}-{_key(entrant, block, days)}.npz"
+    if path is not None and path.exists():
+        return _kept(path, days)
+    started = time.perf_counter()
+    method = build(entrant.method, entrant.options)
+    parameters = method.estimate([block])
+    with torch.inference_mode():
+        state = method.prepare(block, parameters, torch.device("cpu"))
+        made = [(day.day, day.mean.numpy(), day.std.numpy()) for day in method.days(state, list(days))]
+    predicted = Predicted({day: mean for day, mean, _ in made}, {day: std for day, _, std in made}, time.perf_counter() - started)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez(
+            part,
+            mean=np.stack([predicted.mean[day] for day in days]),
+            std=np.stack([predicted.std[day] for day in days]),
+            seconds=predicted.seconds,
+        )
+        part.replace(path)
+    return predicted
+
+
+def _key(entrant: Entrant, block: FusionInput, days: Sequence[int]) -> str:
+    doubt = [] if block.fine_doubt is None else [block.fine_doubt]
+    described = [block.fine_days, block.coarse_days, block.scale, block.resolution, block.origin, sorted(block.layers), list(days)]
+    options = options_of(entrant.method, entrant.options).model_dump(mode="json")
+    return digest(
+        code_digest(spec_of(entrant.method).target.partition(":")[0]),
+        options,
+        described,
+        block.fine,
+        block.fine_std,
+        block.coarse,
+        block.coarse_std,
+        *doubt,
+        *(block.layers[name] for name in sorted(block.layers)),
+    )
+
+
+def _kept(path: Path, days: Sequence[int]) -> Predicted:
+    with np.load(path, allow_pickle=False) as stored:
+        mean, std = stored["mean"], stored["std"]
+        return Predicted(dict(zip(days, mean, strict=True)), dict(zip(days, std, strict=True)), float(stored["seconds"]))

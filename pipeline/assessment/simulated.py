@@ -1,0 +1,118 @@
+"""A simulated place as an archive: what its sensors saw, read as a run reads it, and its daily truth."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.assessment.archives import Archive, Mask
+from pipeline.assessment.digests import code_digest, digest
+from pipeline.catalog.search import find_scenes
+from pipeline.config import Area
+from pipeline.grid import Grid, day_from_number
+from pipeline.observations.ingest import ingest
+from pipeline.observations.working import WorkingStore
+from pipeline.sandbox import LandCover, SandboxSpec, World, write_sandbox
+from pipeline.vocabulary import BANDS
+
+Progress = Callable[[str, int, int], None]
+
+_FINE, _COARSE = "landsat-c2-l2", "modis-43A4-061"
+_CORNER = (500_175.0, 4_900_815.0)
+_ALL_DAYS = 32767
+_COVERS: Mapping[str, tuple[LandCover, ...]] = {
+    "fields": (LandCover.FIELD,),
+    "forest": (LandCover.BROADLEAF_FOREST, LandCover.NEEDLE_FOREST),
+    "water": (LandCover.WATER,),
+    "town": (LandCover.TOWN,),
+}
+
+
+def sandbox_archive(seed: int, cloudiness: float, first: date, last: date, size: int, folder: Path, progress: Progress) -> Archive:
+    """Simulate a place and read its scenes; what was read stays in `folder` and is read again while nothing changed.
+
+    Parameters
+    ----------
+    seed : int
+    cloudiness : float
+        Mean share of the sky that is covered, 0–1.
+    first, last : date
+        Days of the scenes.
+    size : int
+        Edge of the area, fine pixels; a whole number of cells of 8.
+    folder : Path
+    progress : callable
+    """
+    grid = Grid.from_bounds("EPSG:32633", (*_CORNER, _CORNER[0] + size * 30, _CORNER[1] + size * 30))
+    spec = SandboxSpec(grid, first, last, seed, cloudiness)
+    path = folder / f"{digest(spec.to_dict(), code_digest(__name__))}.npz"
+    if not path.exists():
+        _observe(spec, path, progress)
+    world = spec.world
+    with np.load(path, allow_pickle=False) as stored:
+        return Archive(
+            name=f"sandbox {seed}, {cloudiness:.0%} cloud",
+            bands=BANDS,
+            resolution=grid.resolution,
+            scale=grid.scale,
+            coarse_pixel=500.0,
+            fine_days=tuple(stored["fine_days"].tolist()),
+            fine=stored["fine"],
+            fine_std=stored["fine_std"],
+            coarse_days=stored["coarse_days"],
+            coarse=stored["coarse"],
+            coarse_std=float(np.nanmedian(stored["coarse_std"])),
+            restoration=(float(stored["window"]), float(stored["tau"])),
+            layers={name: np.isin(world.land_cover, codes) for name, codes in _COVERS.items()},
+            day_layers=_day_layers(world),
+            truth=cache(lambda day: world.truth(day_from_number(day))),
+        )
+
+
+def _observe(spec: SandboxSpec, path: Path, progress: Progress) -> None:
+    """Write a sandbox beside `path`, read all its scenes, keep the arrays and drop the rest."""
+    work = path.with_suffix(".work")
+    shutil.rmtree(work, ignore_errors=True)  # a simulation that was interrupted
+    catalog = write_sandbox(work / "sandbox", spec, progress, workers=1)
+    science: dict[str, Any] = {
+        "grid": {"crs": spec.grid.crs, "bounds": spec.grid.bounds},
+        "start": spec.first_day,
+        "bands": BANDS,
+        "fine": [{"collection": _FINE}],
+        "coarse": [{"collection": _COARSE}],
+    }
+    area = Area.model_validate({"name": "sandbox", "science": science, "runtime": {"catalogs": {"default": {"url": str(catalog)}}}})
+    made, runtime, grid = area.science, area.runtime, spec.grid
+    scenes = find_scenes((*made.fine, *made.coarse), runtime.catalogs, area.products, grid, spec.first_day, spec.last_day).scenes
+    store = WorkingStore.create(work / "observations.zarr", grid, BANDS, [_COARSE], made.block)
+    ingest(scenes, store, grid, BANDS, area.products, made.mask, made.normalise, runtime.catalogs, runtime.read_threads, progress)
+    fine = store.read_fine(grid.window, 0, _ALL_DAYS)
+    coarse = store.read_coarse(grid.window.coarse(grid.scale), 0, _ALL_DAYS)
+    part = path.with_suffix(".part.npz")
+    np.savez(
+        part,
+        fine_days=fine.days,
+        fine=fine.values,
+        fine_std=fine.std,
+        coarse_days=np.asarray(coarse.days, np.float64),
+        coarse=coarse.values,
+        coarse_std=coarse.std,
+        window=made.restoration.window,
+        tau=made.restoration.tau,
+    )
+    part.replace(path)
+    shutil.rmtree(work)
+
+
+def _day_layers(world: World) -> Callable[[int], Mapping[str, Mask]]:
+    def layers(day: int) -> Mapping[str, Mask]:
+        when = day_from_number(day)
+        return {"changed": world.events(when), "snow": world.snow(when)}
+
+    return layers

@@ -1,0 +1,277 @@
+"""Experiments: files that say what is withheld, cases that know nothing of it, predictions made once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.assessment import cases as cases_module
+from pipeline.assessment.assess import ALL, Answer, assess
+from pipeline.assessment.cases import cases_of, departed
+from pipeline.assessment.experiments import Experiment, load_experiment
+from pipeline.assessment.filesets import FILE_SETS, read_set
+from pipeline.assessment.predicting import Entrant, entrants, predict
+from pipeline.assessment.roles import Role, Roles
+from pipeline.errors import ConfigurationError
+from pipeline.fusion.registry import specs
+from pipeline.grid import day_from_number
+from tests.assessment.places import FIRST, small_archive
+from tests.assessment.sets import DATA, needs_data
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "experiments"
+FILES = sorted(FOLDER.glob("*.yaml"))
+MIDDLE = FIRST + 32
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(autouse=True)
+def _small_place_may_be_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = cases_module.roles()
+    every = (day_from_number(FIRST), day_from_number(FIRST + 1000), Role.TEST)
+    monkeypatch.setattr(cases_module, "roles", lambda: Roles({**whole.sets, "small": (every,)}, whole.seeds))
+
+
+def experiment(**keys: object) -> Experiment:
+    return Experiment.model_validate({"name": "e", "title": "E", "set": "small", "withhold": [day_from_number(MIDDLE)], **keys})
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_committed_experiment_can_be_read_and_keeps_to_its_role(path: Path) -> None:
+    made = load_experiment(path)
+    assert made.name == path.stem
+    roles = cases_module.roles()
+    if made.sandbox:
+        roles.allow_seed(made.role, made.sandbox.seed)
+    elif isinstance(made.withhold, tuple):
+        roles.allow(made.role, made.place, made.withhold)
+
+
+def test_a_file_that_says_what_is_not_known_is_refused_by_key(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("title: T\nset: small\nwithold: [2001-01-01]\n")
+    with pytest.raises(ConfigurationError, match="withold: Extra inputs are not permitted"):
+        load_experiment(path)
+    path.write_text("title: T\nwithhold: [2001-01-01]\n")
+    with pytest.raises(ConfigurationError, match="name either a set or a sandbox"):
+        load_experiment(path)
+    path.write_text("[]")
+    with pytest.raises(ConfigurationError, match="is a list, expected keys and values"):
+        load_experiment(path)
+
+
+def test_a_withheld_image_is_in_nothing_that_methods_see() -> None:
+    (case,) = cases_of(experiment(), small_archive())
+    assert MIDDLE not in case.block.fine_days
+    assert len(case.block.fine) == 4
+    assert MIDDLE in case.block.coarse_days, "the coarse of the day stays: it is what methods predict from"
+    np.testing.assert_array_equal(case.expected(MIDDLE), small_archive().fine[2])
+
+
+@pytest.mark.parametrize("method", sorted(specs()))
+@pytest.mark.parametrize("references", ["archive", "pairs"])
+def test_no_bit_of_a_prediction_changes_when_the_withheld_image_is_noise(method: str, references: str) -> None:
+    archive = small_archive(clouds=0.2)
+    noise = archive.fine.copy()
+    noise[2] = np.random.default_rng(5).random(noise[2].shape)
+    made = []
+    for fine in (archive.fine, noise):
+        (case,) = cases_of(experiment(references=references, haze=None), replace(archive, fine=fine))
+        made.append((case, predict(Entrant(method, method), case.block, [MIDDLE])))
+    (case, said), (other, also) = made
+    assert not np.array_equal(case.expected(MIDDLE), other.expected(MIDDLE), equal_nan=True), "the noise is what is scored on"
+    for a, b in (
+        (case.block.coarse, other.block.coarse),
+        (case.block.coarse_std, other.block.coarse_std),
+        (case.block.fine, other.block.fine),
+    ):
+        assert torch.equal(a.nan_to_num(-1), b.nan_to_num(-1))
+    np.testing.assert_array_equal(said.mean[MIDDLE], also.mean[MIDDLE])
+    np.testing.assert_array_equal(said.std[MIDDLE], also.std[MIDDLE])
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["boreas-two-pairs-registered", pytest.param("ifsdaf-archive", marks=pytest.mark.slow)])
+def test_real_cases_are_the_same_when_the_withheld_image_is_noise(name: str) -> None:
+    made = load_experiment(FOLDER / f"{name}.yaml")
+    archive = read_set(made.place, DATA)
+    noise = archive.fine.copy()
+    (target,) = cases_module.withheld_days(made, archive)
+    noise[archive.fine_days.index(target)] = np.random.default_rng(0).random(noise[0].shape)
+    (case,), (other,) = (cases_of(made, replace(archive, fine=fine), DATA) for fine in (archive.fine, noise))
+    for layer in ("fine", "coarse", "coarse_std", "fine_std"):
+        assert torch.equal(getattr(case.block, layer).nan_to_num(-1), getattr(other.block, layer).nan_to_num(-1)), layer
+
+
+def test_the_bias_of_the_coarse_is_learnt_again_without_the_image() -> None:
+    archive = small_archive(size=64)
+    coarse = archive.coarse * 0.9 + 0.02
+    biased, plain = (cases_of(experiment(coarse={"bias": bias}), replace(archive, coarse=coarse))[0].block for bias in ("learnt", "none"))
+    day = MIDDLE - FIRST
+    truth = archive.coarse[day]
+    assert np.abs(biased.coarse[day].numpy() - truth).mean() < 0.3 * np.abs(plain.coarse[day].numpy() - truth).mean()
+
+
+def test_references_are_the_archive_the_pairs_the_nearest_or_the_days_named() -> None:
+    archive = small_archive()
+
+    def days(references: object) -> list[int]:
+        (case,) = cases_of(experiment(references=references), archive)
+        return [day - FIRST for day in case.block.fine_days]
+
+    assert days("archive") == [0, 16, 48, 64]
+    assert days("pairs") == [16, 48]
+    assert days("pair") == [16]
+    assert days([day_from_number(FIRST + 64)]) == [64]
+    with pytest.raises(ConfigurationError, match="no reference on"):
+        days([day_from_number(MIDDLE)])
+
+
+def test_every_nth_image_is_withheld_together_and_pairs_make_a_case_each() -> None:
+    (case,) = cases_of(experiment(withhold={"every": 2}), small_archive())
+    assert [day - FIRST for day in case.targets] == [16, 48]
+    assert [day - FIRST for day in case.block.fine_days] == [0, 32, 64]
+    first, second = cases_of(experiment(withhold={"every": 2}, references="pairs"), small_archive())
+    assert [[day - FIRST for day in case.block.fine_days] for case in (first, second)] == [[0, 32], [32, 64]]
+
+
+def test_a_day_without_an_image_cannot_be_withheld() -> None:
+    with pytest.raises(ConfigurationError, match="small has no image of"):
+        cases_of(experiment(withhold=[day_from_number(MIDDLE + 1)]), small_archive())
+
+
+def test_an_image_that_is_for_tuning_is_not_tested_on() -> None:
+    days = small_archive()
+    with pytest.raises(ConfigurationError, match="is for tune, and this is to test"):
+        cases_of(
+            Experiment.model_validate({"name": "e", "title": "E", "set": "ifsdaf-ndvi-2015", "withhold": ["2015-12-10"]}),
+            replace(days, fine_days=(16779,), fine=days.fine[:1], fine_std=days.fine_std[:1]),
+        )
+
+
+@needs_data
+@pytest.mark.parametrize("source", ["clouds", "stripes"])
+def test_masks_hide_references_and_never_the_truth(source: str) -> None:
+    archive = small_archive()
+    (case,) = cases_of(experiment(masks={"source": source, "share": 0.4}), archive, DATA)
+    hidden = torch.isnan(case.block.fine).all(1).float().mean((1, 2))
+    assert hidden.tolist() == pytest.approx([0.4] * 4, abs=0.002)
+    assert np.isfinite(case.expected(MIDDLE)).all()
+    (clear,) = cases_of(experiment(masks={"source": source, "share": 0.0}), archive, DATA)
+    assert torch.isfinite(clear.block.fine).all()
+    (dark,) = cases_of(experiment(masks={"source": source, "share": 1.0}), archive, DATA)
+    assert torch.isnan(dark.block.fine).all()
+
+
+def test_masks_without_a_folder_of_sets_say_what_is_missing() -> None:
+    with pytest.raises(ConfigurationError, match="--data FOLDER"):
+        cases_of(experiment(masks={"source": "clouds", "share": 0.4}), small_archive())
+
+
+@needs_data
+def test_haze_falls_on_the_nearest_image_alone() -> None:
+    archive = small_archive()
+    (case,) = cases_of(experiment(haze={"opacity": 0.1, "share": 0.5}), archive, DATA)
+    changed = (case.block.fine.numpy() != archive.without([MIDDLE]).fine).any(1).mean((1, 2))
+    assert changed.tolist() == pytest.approx([0, 0.5, 0, 0], abs=0.01)
+
+
+def test_a_simulated_coarse_is_the_mean_of_the_fine_images() -> None:
+    archive = small_archive()
+    (case,) = cases_of(experiment(coarse={"source": "simulated", "bias": "none"}), archive)
+    expected = archive.fine[2].reshape(2, 6, 8, 6, 8).mean((2, 4))
+    np.testing.assert_allclose(case.block.coarse[MIDDLE - case.block.coarse_days[0]], expected, atol=1e-6)
+
+
+def test_the_nearest_clear_image_and_its_age_are_found_pixel_by_pixel() -> None:
+    archive = small_archive()
+    archive.fine[1, 0, :8] = np.nan
+    (case,) = cases_of(experiment(), archive)
+    image, age = case.nearest(MIDDLE)
+    assert (age[8:] == 16).all()
+    assert (age[:8] == 16).all(), "the image after is as near"
+    np.testing.assert_array_equal(image[:, :8], archive.fine[3][:, :8])
+    np.testing.assert_array_equal(image[:, 8:], archive.fine[1][:, 8:])
+    strata = case.strata(MIDDLE, archive.fine[2])
+    assert strata["clouded reference"][:8].all()
+    assert not strata["clouded reference"][8:].any()
+    assert strata["9–16 days"].all()
+    assert strata["upper half"].sum() == 24 * 48
+
+
+def test_change_is_what_lies_off_the_line_by_three_robust_sigma() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 0.01, (1, 100, 100))
+    truth[0, :5] += 0.2
+    assert departed(truth, np.zeros_like(truth))[:5].all()
+    assert departed(truth, np.zeros_like(truth))[5:].mean() < 0.02
+
+
+def test_controls_look_as_far_as_the_farthest_method() -> None:
+    line = entrants({"long": Entrant("long", "residual", {"days": 128})})
+    assert {entrant.label for entrant in line} == {"long"} | {name for name, spec in specs().items() if spec.control}
+    assert all(entrant.support[0] >= 128 for entrant in line)
+
+
+@needs_data
+def test_the_kranj_set_is_read_with_its_gaps_and_units() -> None:
+    archive = read_set("kranj-imagefusion", DATA)
+    assert archive.fine.shape == (4, 6, 40, 40)
+    assert 0 < np.nanmedian(archive.fine[:, 3]) < 0.6
+    assert 0 < np.nanmedian(archive.coarse[:, 3]) < 0.6
+    assert np.isnan(archive.fine).any()
+
+
+def test_a_set_that_is_unknown_or_absent_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="known sets"):
+        read_set("elsewhere", tmp_path)
+    with pytest.raises(ConfigurationError, match="--data FOLDER"):
+        read_set("cia-3date-50m", tmp_path)
+
+
+def assessed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made: Experiment, methods: list[str]) -> Answer:
+    archive = small_archive(clouds=0.2)
+    monkeypatch.setitem(FILE_SETS, "small", lambda folder: archive)
+    (tmp_path / "data" / "small").mkdir(parents=True, exist_ok=True)
+    return assess(made, methods, tmp_path / "data", tmp_path / "cache", silent)
+
+
+def test_every_table_holds_the_six_controls_on_the_same_pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answer = assessed(monkeypatch, tmp_path, experiment(withhold={"every": 2}, roughness=True), ["residual"])
+    rows = [row for row in answer.rows if row.stratum == ALL]
+    assert {row.name for row in rows} == {"residual"} | {name for name, spec in specs().items() if spec.control}
+    assert len({row.pixels for row in rows}) == 1
+    assert {row.days for row in rows} == {2}
+    assert all(row.rmse_low <= row.rmse <= row.rmse_high for row in rows)
+    assert all(np.isfinite(row.roughness) for row in rows)
+    assert {(found.name, found.other) for found in answer.differences} == {("residual", answer.best_control)}
+    assert answer.verdicts()[0].startswith("On all pixels residual")
+
+
+def test_what_did_not_change_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first = assessed(monkeypatch, tmp_path, experiment(), [])
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npz")}
+    assert len(kept) == 6
+    again = assessed(monkeypatch, tmp_path, experiment(title="another title"), [])
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npz")} == kept
+    assert [row.rmse for row in again.rows if row.stratum == ALL] == [row.rmse for row in first.rows if row.stratum == ALL]
+    assessed(monkeypatch, tmp_path, experiment(coarse={"shift": [4, 0]}), [])
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 12
+
+
+def test_a_method_that_breaks_is_named_and_the_others_are_scored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pipeline.fusion.residual import Residual
+
+    def broken(self: Residual, samples: object) -> dict[str, object]:
+        raise RuntimeError("no convergence")
+
+    monkeypatch.setattr(Residual, "estimate", broken)
+    answer = assessed(monkeypatch, tmp_path, experiment(), ["residual"])
+    assert answer.failed == {"residual": "RuntimeError: no convergence"}
+    assert {row.name for row in answer.rows} == {name for name, spec in specs().items() if spec.control}
