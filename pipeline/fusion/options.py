@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from pipeline.fusion.interface import MethodOptions
 
@@ -92,3 +94,64 @@ class EfastOptions(MethodOptions):
 
     def halo(self) -> float:
         return self.cloud_reach
+
+
+class FsdafOptions(PairOptions):
+    """Options of FSDAF."""
+
+    window: float = Field(default=1230.0, gt=0, description="edge of the window in which similar neighbours are sought [m]")
+    similar: int = Field(default=20, ge=1, description="similar neighbours that are averaged")
+    classes: int = Field(default=4, ge=1, le=12, description="classes of the fine image")
+    unmixing: float = Field(default=2400.0, gt=0, description="edge of the window of coarse cells from which class changes are unmixed [m]")
+    interpolation: Literal["thin-plate", "inverse-distance"] = Field(default="thin-plate", description="rule that smooths the coarse image")
+    gate: float = Field(
+        default=0.0, ge=0, description="cells left over by more σ of the window are changed cover (FSDAF 2.0); 0 = none are"
+    )
+
+    def halo(self) -> float:
+        # With a gate: what is usual in the window of a cell of the window.
+        return self.window / 2 + self.unmixing / 2 * (3 if self.gate else 1)
+
+
+class StackOptions(MethodOptions):
+    """Options of the stack of methods."""
+
+    methods: dict[str, dict[str, Any]] = Field(
+        default={"delta2": {}, "efast": {}, "residual": {}},
+        min_length=1,
+        validate_default=True,
+        description="the methods that are averaged, by name, each with its options",
+    )
+    days: int | None = Field(
+        default=None, ge=1, le=400, description="days before and after a target that are looked at by methods whose options do not say it"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> StackOptions:
+        """Write out the options of the members, so that what is recorded of a stack says all."""
+        if "stack" in self.methods:
+            raise ValueError("a stack holds no stack: name its members")
+        # Sorted, so that the order in a file decides nothing.
+        whole = {name: self._member(name, self.methods[name]).model_dump() for name in sorted(self.methods)}
+        self.methods.clear()
+        self.methods.update(whole)
+        return self
+
+    def members(self) -> dict[str, MethodOptions]:
+        """Checked options of the members by name."""
+        return {name: self._member(name, options) for name, options in self.methods.items()}
+
+    def support(self) -> tuple[int, int]:
+        before, after = zip(*(options.support() for options in self.members().values()), strict=True)
+        return max(before), max(after)
+
+    def halo(self) -> float:
+        return max(options.halo() for options in self.members().values())
+
+    def _member(self, name: str, options: dict[str, Any]) -> MethodOptions:
+        # The registry imports this module.
+        from pipeline.fusion.registry import options_of, spec_of
+
+        takes_days = self.days is not None and "days" in spec_of(name).options.model_fields
+        checked: MethodOptions = options_of(name, {"days": self.days} | options if takes_days else options)
+        return checked

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import ConfigurationError
 from pipeline.fusion.interface import Method, MethodSpec
-from pipeline.fusion.options import ControlOptions, EfastOptions, HarmonicOptions, ResidualOptions, StarfmOptions
+from pipeline.fusion.options import ControlOptions, EfastOptions, HarmonicOptions, ResidualOptions, StackOptions, StarfmOptions
 
 ENTRY_POINTS = "landfuse.methods"
 """Group of entry points of methods that others write: each names a `MethodSpec`."""
@@ -42,6 +42,13 @@ _BUILT_IN = (
         source="Senty, Guzinski, Grogan, Buitenwerf et al. 2024, Remote Sensing 16, 1833",
         target="pipeline.fusion.efast:Efast",
         options=EfastOptions,
+    ),
+    MethodSpec(
+        name="stack",
+        title="several methods, each weighted by its own variance",
+        source="inverse-variance mean (Aitken 1935) with the correlation of errors at withheld images",
+        target="pipeline.fusion.stack:Stack",
+        options=StackOptions,
     ),
     MethodSpec("nearest", "the nearest clear observation", "control", f"{_CONTROLS}:Nearest", ControlOptions, _FINE, True),
     MethodSpec("linear", "linear in time between clear observations", "control", f"{_CONTROLS}:Linear", ControlOptions, _FINE, True),

@@ -63,7 +63,9 @@ def gap_between(before: Tensor, after: Tensor) -> Tensor:
     return 1.0 / (1.0 / before + 1.0 / after)
 
 
-def withheld_errors(method: Method, samples: Sequence[FusionInput], gaps: Callable[[Any, int], Tensor]) -> dict[str, Any]:
+def withheld_errors(
+    method: Method, samples: Sequence[FusionInput], gaps: Callable[[Any, int], Tensor], parameters: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Predict the days of fine images, which a method never looks at, and learn an `ErrorModel` from its errors.
 
     Parameters
@@ -73,6 +75,8 @@ def withheld_errors(method: Method, samples: Sequence[FusionInput], gaps: Callab
         Images of the area.
     gaps : callable
         Gives the gap (y, x) of a target from the prepared sample and the target.
+    parameters : mapping, optional
+        What else the method has learnt.
 
     Returns
     -------
@@ -81,8 +85,8 @@ def withheld_errors(method: Method, samples: Sequence[FusionInput], gaps: Callab
     """
     normal: Tensor | None = None
     for sample in samples:
-        state = method.prepare(sample, {}, torch.device("cpu"))
-        chosen = range(0, len(sample.fine_days), max(-(-len(sample.fine_days) // _IMAGES), 1))
+        state = method.prepare(sample, parameters or {}, torch.device("cpu"))
+        chosen = withheld_images(len(sample.fine_days))
         days = method.days(state, [sample.fine_days[index] for index in chosen])
         for index, day in zip(chosen, days, strict=True):
             sums = _sums(day.mean - sample.fine[index], gaps(state, day.day), sample.fine_std[index])
@@ -91,6 +95,11 @@ def withheld_errors(method: Method, samples: Sequence[FusionInput], gaps: Callab
         return {}
     floor, change = _two_variances(normal)
     return {"floor": [round(value, 5) for value in floor.sqrt().tolist()], "change": [round(value, 5) for value in change.sqrt().tolist()]}
+
+
+def withheld_images(count: int) -> range:
+    """Of so many fine images those that are withheld, spread over all."""
+    return range(0, count, max(-(-count // _IMAGES), 1))
 
 
 def _grown(gap: Tensor) -> Tensor:
@@ -103,11 +112,16 @@ def _sums(error: Tensor, gap: Tensor, noise: Tensor) -> Tensor:
     values, growth = error[:, seen].double(), _grown(gap[seen]).double()
     if not values.shape[1]:
         return error.new_zeros((len(error), 5), dtype=torch.float64)
-    limit = _CLIP * 1.4826 * values.abs().median(dim=1, keepdim=True).values
-    squares = torch.minimum(values.abs(), limit).square_() - noise.double()[:, None].square()
+    squares = without_missed_clouds(values).square_() - noise.double()[:, None].square()
     ones = torch.ones_like(growth)
     design = torch.stack([ones, growth, growth.square()]).sum(dim=1).expand(len(error), 3)
     return torch.cat([design, squares.sum(dim=1, keepdim=True), (squares * growth).sum(dim=1, keepdim=True)], dim=1)
+
+
+def without_missed_clouds(errors: Tensor) -> Tensor:
+    """Errors (..., n) with those above some robust σ cut down to that."""
+    limit = _CLIP * 1.4826 * errors.abs().median(dim=-1, keepdim=True).values
+    return torch.maximum(torch.minimum(errors, limit), -limit)
 
 
 def _two_variances(normal: Tensor) -> tuple[Tensor, Tensor]:
