@@ -155,3 +155,20 @@ class StackOptions(MethodOptions):
         takes_days = self.days is not None and "days" in spec_of(name).options.model_fields
         checked: MethodOptions = options_of(name, {"days": self.days} | options if takes_days else options)
         return checked
+
+
+class RobotOptions(MethodOptions):
+    """Options of ROBOT."""
+
+    days: int = Field(default=64, ge=1, le=400, description="days before and after a target whose fine images are used")
+    window: float = Field(default=900.0, gt=0, description="edge of the window in which the target is written as a sum of images [m]")
+    coherence: float = Field(
+        default=1.0, ge=0, description="weight of the fine images before and after the target, against its coarse image"
+    )
+    sparsity: float = Field(default=2.0, ge=0, description="penalty of the sum of weights, for a window of 30 × 30 pixels")
+
+    def support(self) -> tuple[int, int]:
+        return self.days, self.days
+
+    def halo(self) -> float:
+        return self.window / 2

@@ -143,11 +143,18 @@ class PairMethod(ABC, Generic[Analysis]):
 
     def estimate(self, samples: Sequence[FusionInput]) -> dict[str, Any]:
         """Learn how large the errors are at withheld observations."""
-        return withheld_errors(self, samples, lambda state, target: self._gap(*self._ages(state.references, target)))
+        return self.with_errors(samples, {})
+
+    def with_errors(self, samples: Sequence[FusionInput], parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters, and how large the errors with them are at withheld observations."""
+        return {
+            **parameters,
+            **withheld_errors(self, samples, lambda state, target: self._gap(*self._ages(state.references, target)), parameters),
+        }
 
     def prepare(self, block: FusionInput, parameters: Mapping[str, Any], device: torch.device) -> State[Analysis]:
         """Move the block; which images make pairs is known with the first target only."""
-        return State(References.of(block, device), ErrorModel.of(parameters))
+        return State(References.of(block, device, parameters), ErrorModel.of(parameters))
 
     def days(self, state: State[Analysis], targets: Sequence[int]) -> Iterator[DayPrediction]:
         """Predict days; those that follow each other between the same pairs share their analysis."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,13 +24,16 @@ class References:
         The observations, tensors on the device of the work.
     clear : Tensor, (K, y, x) bool
         Pixels observed in every band.
+    parameters : mapping
+        What the method knows of the area.
     """
 
     block: FusionInput
     clear: Tensor
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, block: FusionInput, device: torch.device) -> References:
+    def of(cls, block: FusionInput, device: torch.device, parameters: Mapping[str, Any] | None = None) -> References:
         """Move a block to a device."""
         moved = FusionInput(
             fine=block.fine.to(device),
@@ -48,7 +53,7 @@ class References:
             # Not finite if any band is not, and then total − total is NaN: several times faster than asking every band.
             total = image.sum(dim=0)
             torch.eq(total.sub_(total), 0.0, out=seen)
-        return cls(moved, clear)
+        return cls(moved, clear, parameters or {})
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 
 from pipeline.errors import ConfigurationError
 from pipeline.fusion.interface import Method, MethodSpec
-from pipeline.fusion.options import ControlOptions, EfastOptions, HarmonicOptions, ResidualOptions, StackOptions, StarfmOptions
+from pipeline.fusion.options import (
+    ControlOptions,
+    EfastOptions,
+    FsdafOptions,
+    HarmonicOptions,
+    ResidualOptions,
+    StackOptions,
+    StarfmOptions,
+)
 
 ENTRY_POINTS = "landfuse.methods"
 """Group of entry points of methods that others write: each names a `MethodSpec`."""
@@ -42,6 +50,13 @@ _BUILT_IN = (
         source="Senty, Guzinski, Grogan, Buitenwerf et al. 2024, Remote Sensing 16, 1833",
         target="pipeline.fusion.efast:Efast",
         options=EfastOptions,
+    ),
+    MethodSpec(
+        name="fsdaf",
+        title="coarse change by classes of the fine image, the rest shared out by how even the place is, one pair",
+        source="Zhu, Helmer, Gao, Liu, Chen & Lefsky 2016, RSE 172, 165–177",
+        target="pipeline.fusion.fsdaf:Fsdaf",
+        options=FsdafOptions,
     ),
     MethodSpec(
         name="stack",
