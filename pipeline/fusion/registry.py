@@ -18,6 +18,7 @@ from pipeline.fusion.options import (
     FsdafOptions,
     HarmonicOptions,
     ResidualOptions,
+    RobotOptions,
     StackOptions,
     StarfmOptions,
 )
@@ -64,6 +65,13 @@ _BUILT_IN = (
         source="inverse-variance mean (Aitken 1935) with the correlation of errors at withheld images",
         target="pipeline.fusion.stack:Stack",
         options=StackOptions,
+    ),
+    MethodSpec(
+        name="robot",
+        title="the sum of images that gives the coarse image of the day and its fine neighbours in time",
+        source="Chen, Wang & Gong 2023, RSE 294, 113616; Guo et al. 2025, JAG 144, 104964",
+        target="pipeline.fusion.robot:Robot",
+        options=RobotOptions,
     ),
     MethodSpec("nearest", "the nearest clear observation", "control", f"{_CONTROLS}:Nearest", ControlOptions, _FINE, True),
     MethodSpec("linear", "linear in time between clear observations", "control", f"{_CONTROLS}:Linear", ControlOptions, _FINE, True),

@@ -1,0 +1,222 @@
+"""ROBOT: the target as a sum of the images of the archive, with weights that its coarse image and its fine neighbours in time give.
+
+Chen, Wang & Gong 2023, ROBOT: a spatiotemporal fusion model toward seamless data cube for global remote sensing applications
+(RSE 294, 113616): in a window, non-negative weights w that minimise
+
+    ½ ‖C_t − Σ w_k C_k‖² + β/2 ‖F_n − Σ w_k F_k‖² + λ Σ w_k
+
+with coarse images C, fine images F, and the mean F_n of the fine images before and after the target. The windows of the paper overlap by a
+third; here there is one around every coarse cell and the weights are interpolated, so that no edge of a window shows. As in
+iROBOT (Guo et al. 2025, JAG 144, 104964) images that are hidden in half of a window have no say there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pipeline.fusion.archive import ArchiveMethod
+from pipeline.fusion.options import RobotOptions
+from pipeline.fusion.pairs import Recipe, pair_of, recipe_of
+from pipeline.fusion.references import References
+from pipeline.operators.resample import lift
+from pipeline.operators.spatial import box_sum
+from pipeline.operators.window import radius_of
+
+_HIDDEN = 0.5
+"""Share of hidden pixels of a window above which an image has no say."""
+
+_WINDOW = 900
+"""Pixels of the window that the paper's penalty is meant for."""
+
+_WHOLE = (0.98, 1.02)
+"""Sum of the weights between which the coarse residual is left out."""
+
+_SWEEPS = 30
+"""Of coordinate descent, after which few weights are still wrongly zero or not."""
+
+_AT_ONCE = 1 << 21
+"""Values of an image of which products are taken at once."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The fine images of a support, complete, and their products on coarse cells.
+
+    Parameters
+    ----------
+    images : list of Tensor, (B, y, x)
+        Hidden pixels filled from other days; 0 where no image shows them.
+    products : Tensor, (K, K, Y, X) float64
+        Sums over the bands and fine pixels of a cell.
+    hidden : Tensor, (K, Y, X)
+        Share of the pixels of the window around a cell that an image does not show.
+    """
+
+    images: list[Tensor]
+    products: Tensor
+    hidden: Tensor
+
+
+@dataclass
+class Kept:
+    """What was made for the last target, since the next one mostly sees the same images.
+
+    Parameters
+    ----------
+    images : dict
+        Complete images by the recipe of their making.
+    indices : tuple of int
+    archive : Archive or None
+        Of these images.
+    """
+
+    images: dict[Recipe, Tensor] = field(default_factory=dict)
+    indices: tuple[int, ...] = ()
+    archive: Archive | None = None
+
+
+class Robot(ArchiveMethod[Kept]):
+    """ROBOT on all images of the support."""
+
+    options: RobotOptions
+
+    def analyse(self, references: References) -> Kept:
+        return Kept()
+
+    def predict(self, references: References, analysis: Kept, indices: Sequence[int], target: int) -> Tensor:
+        archive = self._archive(references, analysis, tuple(indices))
+        weights, residual = self._weights(references, archive, indices, target)
+        scale = references.block.scale
+        predicted = lift(residual, scale)
+        for image, weight in zip(archive.images, weights, strict=True):
+            predicted.addcmul_(image, lift(weight, scale))
+        return predicted
+
+    def _radius(self, references: References) -> int:
+        return radius_of(self.options.window, references.block.scale * references.block.resolution)
+
+    def _archive(self, references: References, kept: Kept, indices: tuple[int, ...]) -> Archive:
+        if kept.archive is None or kept.indices != indices:
+            kept.archive = None  # Not two at a time.
+            recipes = [recipe_of(references, index, indices) for index in indices]
+            kept.images = {recipe: kept.images[recipe] if recipe in kept.images else _image(references, recipe) for recipe in recipes}
+            scale = references.block.scale
+            hidden = (~references.clear[list(indices)]).to(references.block.fine.dtype)
+            share = hidden.unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale)).mean(dim=(-3, -1))
+            radius = self._radius(references)
+            share = box_sum(share, radius).div_(box_sum(torch.ones_like(share[0]), radius))
+            images = list(kept.images.values())
+            kept.archive, kept.indices = Archive(images, _products(images, scale), share), indices
+        return kept.archive
+
+    def _weights(self, references: References, archive: Archive, indices: Sequence[int], target: int) -> tuple[Tensor, Tensor]:
+        """Weights (K, Y, X) of the images, and what they leave of the coarse (B, Y, X), 0 where the weights add up to one."""
+        block, options = references.block, self.options
+        radius = self._radius(references)
+        today = references.coarse_of(target)[0].double()
+        coarse = torch.stack([references.coarse_of(block.fine_days[index])[0] for index in indices]).double()
+        known = torch.isfinite(today).all(dim=0) & torch.isfinite(coarse).all(dim=1).all(dim=0)
+        today, coarse = torch.where(known, today, 0.0), torch.where(known, coarse, 0.0)
+        pixels = block.scale**2
+        usable = archive.hidden <= _HIDDEN
+        usable |= ~usable.any(dim=0)
+        fine = box_sum(archive.products, radius).mul_(options.coherence)
+        gram = box_sum(torch.einsum("kbyx,lbyx->klyx", coarse, coarse).mul_(pixels), radius).add_(fine)
+        right = box_sum(torch.einsum("kbyx,byx->kyx", coarse, today).mul_(pixels), radius)
+        near = _neighbours([block.fine_days[index] - target for index in indices], usable).to(gram.dtype)
+        right += torch.einsum("klyx,lyx->kyx", fine, near)
+        area = box_sum(torch.full_like(today[0], pixels), radius)
+        right -= area.mul_(options.sparsity / _WINDOW)
+        weights = non_negative(gram, right, usable, near)
+        total = weights.sum(dim=0)
+        off = known & ((total < _WHOLE[0]) | (total > _WHOLE[1]))
+        residual = (today - torch.einsum("kyx,kbyx->byx", weights, coarse)).mul_(off)
+        return weights.to(block.fine.dtype), residual.to(block.fine.dtype)
+
+
+def non_negative(gram: Tensor, right: Tensor, usable: Tensor, start: Tensor) -> Tensor:
+    """Weights w ≥ 0 that minimise ½ w'Gw − r'w (Lawson & Hanson 1974, ch. 23, begun where coordinate descent ends).
+
+    Parameters
+    ----------
+    gram : Tensor, (K, K, ...) float64
+    right : Tensor, (K, ...)
+    usable : Tensor, (K, ...) bool
+        The others are zero.
+    start : Tensor, (K, ...)
+        Where to begin.
+
+    Returns
+    -------
+    Tensor, (K, ...)
+    """
+    count = len(right)
+    weights, free = (part.flatten(1).T.contiguous() for part in _descended(gram, right, usable, start))
+    matrix, goal, allowed = gram.flatten(2).permute(2, 0, 1), right.flatten(1).T, usable.flatten(1).T
+    ridge = matrix.diagonal(dim1=1, dim2=2).clamp(min=1e-6).mul(1e-9)
+    least = goal.abs().amax(dim=1).mul_(1e-9)
+    left = torch.arange(len(weights), device=weights.device)
+    for _ in range(3 * count):
+        now, inside, system = weights[left], free[left], matrix[left]
+        masked = system * inside[:, :, None] * inside[:, None, :] + torch.diag_embed(torch.where(inside, ridge[left], 1.0))
+        solved = torch.linalg.solve(masked, goal[left] * inside)
+        # As far as the first weight that becomes zero, which is then no longer free.
+        length = torch.where(inside & (solved <= 0), now / (now - solved).clamp(min=1e-300), 1.0).amin(dim=1, keepdim=True)
+        now = now.lerp(solved, length).clamp_(min=0.0).mul_(inside)
+        whole = length[:, 0] >= 1
+        inside &= whole[:, None] | (now > 1e-12)
+        # Where none became zero, the zero weight that would gain most is set free.
+        slope = (goal[left] - (system @ now[..., None])[..., 0]).masked_fill_(inside | ~allowed[left], -torch.inf)
+        best, place = slope.max(dim=1)
+        gains = whole & (best > least[left])
+        inside |= torch.nn.functional.one_hot(place, count).bool() & gains[:, None]
+        weights[left], free[left] = now, inside
+        left = left[~whole | gains]
+        if not len(left):
+            break
+    return weights.T.reshape(right.shape)
+
+
+def _descended(gram: Tensor, right: Tensor, usable: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearly the weights, and which are not zero."""
+    weights = start.clone()
+    step = torch.where(usable, gram.diagonal().movedim(-1, 0).clamp(min=1e-12).reciprocal(), 0.0)
+    slope = right - torch.einsum("kl...,l...->k...", gram, weights)
+    for _ in range(_SWEEPS):
+        for place in range(len(weights)):
+            moved = torch.addcmul(weights[place], slope[place], step[place]).clamp_(min=0.0)
+            slope.addcmul_(gram[place], moved - weights[place], value=-1.0)
+            weights[place] = moved
+    return weights, weights > 0
+
+
+def _image(references: References, recipe: Recipe) -> Tensor:
+    """A complete fine image (B, y, x)."""
+    return references.block.fine[recipe.main] if bool(references.clear[recipe.main].all()) else pair_of(references, recipe).fine
+
+
+def _products(images: Sequence[Tensor], scale: int) -> Tensor:
+    """Sums (K, K, Y, X) over the bands and fine pixels of a cell of the products of every two images."""
+    bands, height, width = images[0].shape
+    rows = max(_AT_ONCE // (len(images) * bands * width * scale), 1)
+    strips = []
+    for top in range(0, height // scale, rows):
+        strip = torch.stack([image[:, top * scale : (top + rows) * scale] for image in images]).double()
+        cells = strip.unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale)).permute(2, 4, 0, 1, 3, 5).flatten(3)
+        strips.append((cells @ cells.mT).permute(2, 3, 0, 1))
+    return torch.cat(strips, dim=2)
+
+
+def _neighbours(offsets: Sequence[int], usable: Tensor) -> Tensor:
+    """Weights (K, Y, X) of the mean of the nearest usable images before and after a target; of one alone where there is no other."""
+    near = torch.zeros_like(usable, dtype=torch.float32)
+    for side in (-1, 1):
+        left = torch.ones_like(usable[0])
+        for place in sorted((place for place, days in enumerate(offsets) if days * side > 0), key=lambda place: abs(offsets[place])):
+            near[place] += left & usable[place]
+            left &= ~usable[place]
+    return near.div_(near.sum(dim=0).clamp_(min=1.0))
