@@ -15,6 +15,7 @@ from pipeline.fusion.interface import Method, MethodSpec
 from pipeline.fusion.options import (
     ControlOptions,
     EfastOptions,
+    EstarfmOptions,
     FsdafOptions,
     HarmonicOptions,
     ResidualOptions,
@@ -44,6 +45,13 @@ _BUILT_IN = (
         source="Gao, Masek, Schwaller & Hall 2006, TGRS 44, 2207–2218",
         target="pipeline.fusion.starfm:Starfm",
         options=StarfmOptions,
+    ),
+    MethodSpec(
+        name="estarfm",
+        title="coarse change of similar neighbours by a conversion coefficient, from both sides",
+        source="Zhu, Chen, Gao, Chen & Masek 2010, RSE 114, 2610–2623",
+        target="pipeline.fusion.estarfm:Estarfm",
+        options=EstarfmOptions,
     ),
     MethodSpec(
         name="efast",
