@@ -16,6 +16,7 @@ from pipeline.fusion.options import (
     ControlOptions,
     EfastOptions,
     EstarfmOptions,
+    FitFcOptions,
     FsdafOptions,
     HarmonicOptions,
     ResidualOptions,
@@ -52,6 +53,13 @@ _BUILT_IN = (
         source="Zhu, Chen, Gao, Chen & Masek 2010, RSE 114, 2610–2623",
         target="pipeline.fusion.estarfm:Estarfm",
         options=EstarfmOptions,
+    ),
+    MethodSpec(
+        name="fitfc",
+        title="lines between coarse images, applied to the nearest fine image and smoothed over similar neighbours",
+        source="Wang & Atkinson 2018, RSE 204, 31–42",
+        target="pipeline.fusion.fitfc:FitFc",
+        options=FitFcOptions,
     ),
     MethodSpec(
         name="efast",
