@@ -115,7 +115,10 @@ def assess(experiment: Experiment, methods: Sequence[str], data: Path | None, ca
     evidence = gather(_samples(experiment, cases, predicted, line), FALLBACK, structure=True)
     progress(f"{experiment.name}: intervals", 0, 1)
     controls = frozenset(entrant.label for entrant in line if entrant.control)
-    rows = evidence.rows(archive.coarse_pixel / archive.resolution, controls, DRAWS, experiment.seed)
+    scale = archive.coarse_pixel / archive.resolution
+    rows = [row for row in evidence.rows(scale, controls, DRAWS, experiment.seed) if row.pixels]
+    if not rows:
+        raise ConfigurationError(f"experiment {experiment.name!r}: no pixel has both a truth and a prediction of every control")
     best = next(row.name for row in rows if row.stratum == ALL and row.control)
     mine = [row.name for row in rows if row.stratum == ALL and not row.control]
     differences = evidence.differences([*((label, best) for label in mine), *combinations(mine, 2)], DRAWS, experiment.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,11 +50,14 @@ class Predicted:
         By day; NaN where it says nothing.
     seconds : float
         To estimate, prepare and predict, when it was made.
+    parameters : mapping
+        What the method had learnt.
     """
 
     mean: Mapping[int, np.ndarray]
     std: Mapping[int, np.ndarray]
     seconds: float
+    parameters: Mapping[str, Any]
 
 
 def entrants(methods: Mapping[str, Entrant]) -> list[Entrant]:
@@ -73,7 +77,9 @@ def entrants(methods: Mapping[str, Entrant]) -> list[Entrant]:
     return line
 
 
-def predict(entrant: Entrant, block: FusionInput, days: Sequence[int], cache: Path | None = None) -> Predicted:
+def predict(
+    entrant: Entrant, block: FusionInput, days: Sequence[int], cache: Path | None = None, parameters: Mapping[str, Any] | None = None
+) -> Predicted:
     """Let a method learn from a block and predict days.
 
     Parameters
@@ -85,17 +91,20 @@ def predict(entrant: Entrant, block: FusionInput, days: Sequence[int], cache: Pa
         Day numbers, increasing.
     cache : Path, optional
         Folder where predictions are kept by the digest of what they follow from: block, days, options and the method's code.
+    parameters : mapping, optional
+        Learnt elsewhere; nothing is learnt from the block then.
     """
-    path = None if cache is None else cache / f"{entrant.method}-{_key(entrant, block, days)}.npz"
+    path = None if cache is None else cache / f"{entrant.method}-{_key(entrant, block, days, parameters)}.npz"
     if path is not None and path.exists():
         return _kept(path, days)
     started = time.perf_counter()
     method = build(entrant.method, entrant.options)
-    parameters = method.estimate([block])
+    learnt = method.estimate([block]) if parameters is None else parameters
     with torch.inference_mode():
-        state = method.prepare(block, parameters, torch.device("cpu"))
+        state = method.prepare(block, learnt, torch.device("cpu"))
         made = [(day.day, day.mean.numpy(), day.std.numpy()) for day in method.days(state, list(days))]
-    predicted = Predicted({day: mean for day, mean, _ in made}, {day: std for day, _, std in made}, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    predicted = Predicted({day: mean for day, mean, _ in made}, {day: std for day, _, std in made}, seconds, learnt)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
@@ -104,12 +113,13 @@ def predict(entrant: Entrant, block: FusionInput, days: Sequence[int], cache: Pa
             mean=np.stack([predicted.mean[day] for day in days]),
             std=np.stack([predicted.std[day] for day in days]),
             seconds=predicted.seconds,
+            parameters=json.dumps(dict(learnt)),
         )
         part.replace(path)
     return predicted
 
 
-def _key(entrant: Entrant, block: FusionInput, days: Sequence[int]) -> str:
+def _key(entrant: Entrant, block: FusionInput, days: Sequence[int], parameters: Mapping[str, Any] | None) -> str:
     doubt = [] if block.fine_doubt is None else [block.fine_doubt]
     described = [block.fine_days, block.coarse_days, block.scale, block.resolution, block.origin, sorted(block.layers), list(days)]
     options = options_of(entrant.method, entrant.options).model_dump(mode="json")
@@ -117,6 +127,7 @@ def _key(entrant: Entrant, block: FusionInput, days: Sequence[int]) -> str:
         code_digest(spec_of(entrant.method).target.partition(":")[0]),
         options,
         described,
+        parameters,
         block.fine,
         block.fine_std,
         block.coarse,
@@ -129,4 +140,5 @@ def _key(entrant: Entrant, block: FusionInput, days: Sequence[int]) -> str:
 def _kept(path: Path, days: Sequence[int]) -> Predicted:
     with np.load(path, allow_pickle=False) as stored:
         mean, std = stored["mean"], stored["std"]
-        return Predicted(dict(zip(days, mean, strict=True)), dict(zip(days, std, strict=True)), float(stored["seconds"]))
+        learnt = json.loads(str(stored["parameters"]))
+        return Predicted(dict(zip(days, mean, strict=True)), dict(zip(days, std, strict=True)), float(stored["seconds"]), learnt)

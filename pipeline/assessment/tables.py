@@ -7,15 +7,18 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.assessment.scoring import Row
+from pipeline.assessment.scoring import Difference, Row
 
-_FIGURES = (
+Columns = Sequence[tuple[str, str, str]]
+"""Figure, title and format."""
+
+BRIEF: Columns = (
     ("rmse", "RMSE", ".4f"),
     ("mae", "MAE", ".4f"),
     ("bias", "bias", "+.4f"),
@@ -23,7 +26,28 @@ _FIGURES = (
     ("sam", "SAM", ".4f"),
     ("ergas", "ERGAS", ".3f"),
 )
-_TITLES = ("stratum", "image", *(title for _, title, _ in _FIGURES), "pixels", "coverage")
+
+FULL: Columns = (
+    ("rmse", "RMSE", ".4f"),
+    ("mae", "MAE", ".4f"),
+    ("bias", "bias", "+.4f"),
+    ("cc", "CC", ".3f"),
+    ("r2", "R²", ".3f"),
+    ("psnr", "PSNR", ".1f"),
+    ("ssim", "SSIM", ".3f"),
+    ("ssim_range", "SSIM 1–99 %", ".3f"),
+    ("uiqi", "UIQI", ".3f"),
+    ("sam", "SAM", ".4f"),
+    ("ergas", "ERGAS", ".3f"),
+    ("edge", "EDGE", "+.3f"),
+    ("lbp", "LBP", "+.3f"),
+    ("change_cc", "change CC", ".2f"),
+    ("change_slope", "change slope", ".2f"),
+    ("roughness", "roughness", ".5f"),
+    ("z2", "mean z²", ".2f"),
+    ("cover68", "in 1 σ", ".0%"),
+    ("cover90", "in 90 %", ".0%"),
+)
 
 
 def rich_table(rows: Sequence[Row], title: str = "") -> Table:
@@ -48,19 +72,54 @@ def rich_table(rows: Sequence[Row], title: str = "") -> Table:
             continue
         best = min(_sortable(row.rmse) for row in inside)
         for number, row in enumerate(inside, start=1):
-            _, name, rmse, mae, bias, cc, *_, pixels, _ = _cells(row)
+            _, name, rmse, mae, bias, cc, *_, pixels, _ = row_cells(replace(row, rmse_low=math.nan), BRIEF)
             style = "bold" if row.rmse == best else "dim" if row.control else ""
             table.add_row(stratum, name, rmse, mae, bias, cc, pixels, style=style, end_section=number == len(inside))
     return table
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """A Markdown table; controls in italics."""
-    lines = [f"| {' | '.join(_TITLES)} |", "|---|---|" + "---:|" * (len(_TITLES) - 2)]
+def markdown(rows: Sequence[Row], columns: Columns = BRIEF) -> str:
+    """A Markdown table; controls in italics, the interval of the RMSE beside it where there is one."""
+    titles = headings(columns)
+    lines = [f"| {' | '.join(titles)} |", "|---|---|" + "---:|" * (len(titles) - 2)]
     for row in rows:
-        stratum, name, *cells = _cells(row)
+        stratum, name, *cells = row_cells(row, columns)
         lines.append(f"| {' | '.join([stratum, f'*{name}*' if row.control else name, *cells])} |")
     return "\n".join(lines) + "\n"
+
+
+def headings(columns: Columns) -> tuple[str, ...]:
+    """Titles of the cells of `row_cells`."""
+    return ("stratum", "image", *(title for _, title, _ in columns), "pixels", "coverage")
+
+
+def row_cells(row: Row, columns: Columns) -> list[str]:
+    """A row as words."""
+    figures = [_number(getattr(row, name), form) for name, _, form in columns]
+    if not math.isnan(row.rmse_low):
+        figures[0] += f" [{row.rmse_low:.4f}–{row.rmse_high:.4f}]"
+    return [row.stratum, row.name, *figures, f"{row.pixels:,}", _number(row.coverage, ".1%")]
+
+
+def differences_markdown(differences: Sequence[Difference]) -> str:
+    """A Markdown table of paired differences; bold where zero lies outside the interval."""
+    lines = ["| stratum | image | less | RMSE | 95 % | drawn from |", "|---|---|---|---:|---:|---|"]
+    for found in differences:
+        value = f"{found.rmse:+.4f}"
+        cells = [
+            found.stratum,
+            found.name,
+            found.other,
+            f"**{value}**" if found.decided else value,
+            f"{found.low:+.4f} – {found.high:+.4f}",
+        ]
+        lines.append(f"| {' | '.join([*cells, occasions(found.days)])} |")
+    return "\n".join(lines) + "\n"
+
+
+def occasions(days: int) -> str:
+    """What an interval was drawn from: with one date it says nothing of others."""
+    return "this date only" if days == 1 else f"{days} dates"
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -114,11 +173,6 @@ def verdict(rows: Sequence[Row], method: str, controls: Sequence[str], stratum: 
 
 def _strata(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.stratum for row in rows))
-
-
-def _cells(row: Row) -> list[str]:
-    figures = [_number(getattr(row, name), form) for name, _, form in _FIGURES]
-    return [row.stratum, row.name, *figures, f"{row.pixels:,}", _number(row.coverage, ".1%")]
 
 
 def _number(value: float, form: str) -> str:

@@ -86,12 +86,8 @@ def test_no_bit_of_a_prediction_changes_when_the_withheld_image_is_noise(method:
         made.append((case, predict(Entrant(method, method), case.block, [MIDDLE])))
     (case, said), (other, also) = made
     assert not np.array_equal(case.expected(MIDDLE), other.expected(MIDDLE), equal_nan=True), "the noise is what is scored on"
-    for a, b in (
-        (case.block.coarse, other.block.coarse),
-        (case.block.coarse_std, other.block.coarse_std),
-        (case.block.fine, other.block.fine),
-    ):
-        assert torch.equal(a.nan_to_num(-1), b.nan_to_num(-1))
+    for layer in ("fine", "coarse", "coarse_std", "fine_std"):
+        assert torch.equal(getattr(case.block, layer).nan_to_num(-1), getattr(other.block, layer).nan_to_num(-1)), layer
     np.testing.assert_array_equal(said.mean[MIDDLE], also.mean[MIDDLE])
     np.testing.assert_array_equal(said.std[MIDDLE], also.std[MIDDLE])
 
