@@ -216,12 +216,13 @@ class Estarfm(PairMethod[Similar]):
         if len(moved) == 1:
             return moved[0]
         # The less the coarse changed over the window, the more a pair says (eq. 19); nothing is said across an unknown change.
-        apart = box_sum(lift(changes, scale), radius).abs_()
-        if bool(unknown.any()):
-            apart += box_sum(lift(unknown.to(apart.dtype), scale), radius)
-        apart += 1e-10
-        share = apart[1] / (apart[0] + apart[1])
-        return torch.lerp(moved[1], moved[0], share)
+        for band, out in enumerate(moved[0]):
+            apart = box_sum(lift(changes[:, band], scale), radius).abs_()
+            if bool(unknown[:, band].any()):
+                apart += box_sum(lift(unknown[:, band].to(apart.dtype), scale), radius)
+            apart += 1e-10
+            out.lerp_(moved[1, band], apart[0] / (apart[0] + apart[1]))
+        return moved[0]
 
 
 def add_similar(around: Neighbourhood, terms: Tensor, first: int, sums: Tensor) -> None:

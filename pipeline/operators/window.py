@@ -139,13 +139,14 @@ def most_similar(values: Tensor, valid: Tensor, radius: int, count: int) -> tupl
         index = _most_similar_by_offset(planes, steps, radius, count)
     # Masked pixels are alike in being far from all others.
     index.masked_fill_(~valid[..., None], -1)
-    place = index.to(torch.int64)
-    rows, cols = (torch.arange(size, device=values.device) for size in (height, width))
-    apart = torch.hypot(
-        (torch.where(place < 0, 0, place) // width - rows[:, None, None]).float(), (place % width - cols[None, :, None]).float()
-    )
-    itself = (rows[:, None] * width + cols[None, :])[..., None].to(torch.int32)
-    return torch.where(place < 0, itself, index), torch.where(place < 0, math.inf, apart)
+    apart = torch.empty(index.shape, dtype=torch.float32, device=index.device)
+    cols = torch.arange(width, dtype=torch.int32, device=index.device)
+    for row, (places, out) in enumerate(zip(index, apart, strict=True)):
+        none = places < 0
+        torch.hypot((places // width - row).float(), (places % width - cols[:, None]).float(), out=out)
+        out.masked_fill_(none, math.inf)
+        torch.where(none, (row * width + cols)[:, None], places, out=places)
+    return index, apart
 
 
 def weighted_sum(values: Tensor, index: Tensor, weight: Tensor) -> Tensor:
