@@ -172,3 +172,15 @@ class RobotOptions(MethodOptions):
 
     def halo(self) -> float:
         return self.window / 2
+
+
+class ObjectOptions(PairOptions):
+    """Options of the object-level methods."""
+
+    tile: float = Field(default=1920.0, gt=0, description="edge of the tiles that are segmented alone; whole coarse cells of it count [m]")
+    detail: float = Field(default=300.0, gt=0, description="scale of the segmentation: the larger, the larger the segments")
+    smallest: float = Field(default=2.0, ge=0, description="area of the smallest segment [ha]")
+    box: float = Field(default=3600.0, gt=0, description="edge of the window of coarse cells for segments too small for a line [m]")
+
+    def halo(self) -> float:
+        return self.tile + self.box / 2
