@@ -246,6 +246,45 @@ def methods(as_json: AsJson = False) -> None:
     _tell("Below the line: the controls, which every score stands beside. Options of each method: landfuse methods --json")
 
 
+@app.command(epilog="Example: `landfuse assess benchmarks/experiments/cia-*.yaml --methods starfm,residual --data ../shared/data`")
+def assess(
+    experiments: Annotated[list[Path], typer.Argument(help="Files that declare what is withheld from where.", show_default=False)],
+    methods: Annotated[str | None, typer.Option(help="Names, separated by commas; every method when left out.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the sets that experiments name; a sandbox needs none.")] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Where tables, figures, index.html and what may be used again go.")] = Path("out"),
+    as_json: AsJson = False,
+) -> None:
+    """Predict images that were withheld from everything, and score every method beside the six controls."""
+    from pipeline.assessment.assess import ALL
+    from pipeline.assessment.assess import assess as answer_of
+    from pipeline.assessment.experiments import load_experiment
+    from pipeline.assessment.page import page, write
+    from pipeline.assessment.tables import rich_table
+    from pipeline.fusion.registry import specs
+
+    wanted = methods.split(",") if methods else [name for name, spec in specs().items() if not spec.control]
+    declared = [load_experiment(path) for path in experiments]
+    sections, answers = [], []
+    with _progress() as progress:
+        for experiment in declared:
+            answer = answer_of(experiment, wanted, data, folder / "cache", progress)
+            sections.append((experiment.name, experiment.title, write(answer, folder / experiment.name, folder / "cache", progress)))
+            # After each one, so that a long list can be looked at while it runs.
+            (folder / "index.html").write_text(page(sections), encoding="utf-8")
+            answers.append(answer)
+    if as_json:
+        _print_json({answer.experiment.name: {"rows": [asdict(row) for row in answer.rows], "failed": answer.failed} for answer in answers})
+    else:
+        for answer in answers:
+            out.print(rich_table([row for row in answer.rows if row.stratum == ALL], answer.experiment.title))
+            for sentence in answer.verdicts():
+                _tell(sentence)
+            for label, why in answer.failed.items():
+                _note(f"{label} failed: {why}")
+        _say(f"tables, figures and strata: {folder / 'index.html'}")
+    raise typer.Exit(Outcome.FAILED.exit_code if any(answer.failed for answer in answers) else 0)
+
+
 @app.command(epilog="Example: `landfuse demo demo --size 512 --days 10`")
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the demo is made.")] = Path("demo"),

@@ -79,9 +79,10 @@ class Answer:
         """Time a method took when its predictions were made."""
         return sum(part[label].seconds for part in self.predicted)
 
-    def verdicts(self, stratum: str = ALL) -> list[str]:
-        """A sentence for each method: does it beat every control."""
-        return [verdict(self.rows, label, self.controls, stratum) for label in self.methods]
+    def verdicts(self) -> list[str]:
+        """A sentence for each method: does it beat every control on all pixels, and is that more than chance."""
+        against = {found.name: found for found in self.differences if found.stratum == ALL and found.other == self.best_control}
+        return [f"{verdict(self.rows, label, self.controls, ALL)} {_chance(against[label])}" for label in self.methods]
 
 
 def assess(experiment: Experiment, methods: Sequence[str], data: Path | None, cache: Path, progress: Progress) -> Answer:
@@ -182,6 +183,12 @@ def _samples(
                 else {},
                 tile=max(round(TILE / case.block.resolution), 1),
             )
+
+
+def _chance(found: Difference) -> str:
+    where = "on this date only" if found.days == 1 else f"over {found.days} dates"
+    said = f"RMSE less that of {found.other}: {found.rmse:+.4f} [{found.low:+.4f}, {found.high:+.4f}] {where}"
+    return f"{said}." if found.decided else f"{said}: NOT DECIDED."
 
 
 def _second_difference(mean: Mapping[int, np.ndarray], day: int) -> np.ndarray:

@@ -144,7 +144,7 @@ def cases_of(experiment: Experiment, archive: Archive, data: Path | None = None)
     """
     targets = withheld_days(experiment, archive)
     # First of all: nothing below this line sees a withheld image, but for the coarse that is simulated from it.
-    left = archive.without(targets)
+    left = archive.without({*targets, *_hidden(experiment, archive)})
     left = _with_coarse(experiment, left, archive if experiment.coarse.source == "simulated" else None)
     left = _damaged(experiment, left, targets[0], data)
     groups = [targets] if experiment.references == "archive" else [(target,) for target in targets]
@@ -153,6 +153,13 @@ def cases_of(experiment: Experiment, archive: Archive, data: Path | None = None)
         chosen = left.only(_references(experiment, left, group[0]))
         made.append(Case(_block(experiment, chosen, group), group, chosen, archive.expected))
     return made
+
+
+def _hidden(experiment: Experiment, archive: Archive) -> list[int]:
+    """Images that the purpose of the experiment must not even have as references."""
+    if not experiment.place:
+        return []
+    return [day for day in archive.fine_days if roles().hides(experiment.role, experiment.place, day_from_number(day))]
 
 
 def _references(experiment: Experiment, left: Archive, target: int) -> Sequence[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def error_maps(answer: Answer, target: int) -> Image.Image:
     panels = [("truth, " + answer.archive.bands[band], _grey(truth, float(low), float(high)))]
     for label, error in errors.items():
         panels.append((f"{label}  {math.sqrt(float(np.nanmean(error**2))):.4f}", diverging(error, limit)))
-    note = f"{day_from_number(target)}: error of {answer.archive.bands[band]}, blue −{limit:.3f} … red +{limit:.3f}; RMSE of this band"
+    note = f"{day_from_number(target)}: error of {answer.archive.bands[band]}, blue -{limit:.3f} to red +{limit:.3f}; RMSE of this band"
     return _sheet(panels, note)
 
 
@@ -137,18 +138,22 @@ def performance(answer: Answer) -> str:
         parts.append(f'<text x="{x:.1f}" y="{y - 5:.1f}" font-size="11" text-anchor="middle">{edge:+g}</text>')
     parts.append(f'<text x="{centre[0]}" y="{height - 8}" font-size="12" text-anchor="middle">distance: RMSE, angle: EDGE</text>')
     bias = max(abs(row.bias) for row in rows.values()) or 1.0
-    for name, row in rows.items():
-        if not math.isfinite(row.edge):
-            continue
-        x, y = at(row.rmse, row.edge)
+    placed = sorted((at(row.rmse, row.edge)[::-1], name) for name, row in rows.items() if math.isfinite(row.edge))
+    free = 0.0
+    for (y, x), name in placed:
+        row = rows[name]
         red, green, blue = diverging(np.array([[row.bias]]), bias)[0, 0]
         ring = 1 + 8 * min(abs(row.lbp), 1.0) if math.isfinite(row.lbp) else 1
         shape = f"RMSE {row.rmse:.4f}, EDGE {row.edge:+.3f}, AD {row.bias:+.4f}, LBP {row.lbp:+.3f}"
+        rim, ink = (GREY, "#6c6e74") if row.control else ("#202124", "#202124")
+        # Names stand apart, also where the points do not.
+        free = max(y + 4, free + 12)
         parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="rgb({red},{green},{blue})" stroke="{GREY if row.control else "#202124"}" '
-            f'stroke-width="{ring:.1f}"><title>{name}: {shape}</title></circle>'
-            f'<text x="{x + 9:.1f}" y="{y + 4:.1f}" font-size="11" fill="{"#6c6e74" if row.control else "#202124"}">{name}</text>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="rgb({red},{green},{blue})" stroke="{rim}" stroke-width="{ring:.1f}">'
+            f"<title>{escape(name)}: {shape}</title></circle>"
         )
+        parts.append(f'<line x1="{x + 6:.1f}" y1="{y:.1f}" x2="{x + 22:.1f}" y2="{free - 4:.1f}" stroke="#d6d6d2"/>')
+        parts.append(f'<text x="{x + 24:.1f}" y="{free:.1f}" font-size="11" fill="{ink}">{escape(name)}</text>')
     return frame((width, height), parts)
 
 

@@ -180,7 +180,7 @@ def _described(answer: Answer) -> dict[str, object]:
 
 
 def _bad(sentence: str) -> bool:
-    return "DOES NOT" in sentence or "FAILED" in sentence
+    return any(words in sentence for words in ("DOES NOT", "NOT DECIDED", "FAILED"))
 
 
 def _flat(words: str) -> str:

@@ -67,6 +67,10 @@ class Roles:
         """The role of the sandbox of a seed."""
         return _within(self.seeds, seed, f"sandbox seed {seed}")
 
+    def hides(self, purpose: Role, name: str, day: date) -> bool:
+        """An image that a purpose must not see at all. Who tests may see every other image: an operator has them too."""
+        return purpose is not Role.TEST and self.of_day(name, day) not in _MAY_USE[purpose]
+
     def allow(self, purpose: Role, name: str, days: Iterable[date]) -> None:
         """Refuse days of a set that a purpose may not look at.
 

@@ -152,6 +152,18 @@ def test_an_image_that_is_for_tuning_is_not_tested_on() -> None:
 
 
 @needs_data
+def test_settings_are_chosen_without_a_test_image_among_the_references() -> None:
+    made = load_experiment(FOLDER / "ifsdaf-tune.yaml")
+    days = read_set("ifsdaf-ndvi-2015", DATA).fine_days
+    (test,) = [day for day in days if day_from_number(day).isoformat() == "2015-10-14"]
+    assert not [day for day in days if cases_module.roles().hides(Role.TEST, "ifsdaf-ndvi-2015", day_from_number(day))]
+    assert [day for day in days if cases_module.roles().hides(made.role, "ifsdaf-ndvi-2015", day_from_number(day))] == [test]
+    (case,) = cases_of(made, read_set("ifsdaf-ndvi-2015", DATA), DATA)
+    assert test not in case.block.fine_days
+    assert len(case.block.fine_days) == len(days) - 1 - 3
+
+
+@needs_data
 @pytest.mark.parametrize("source", ["clouds", "stripes"])
 def test_masks_hide_references_and_never_the_truth(source: str) -> None:
     archive = small_archive()
