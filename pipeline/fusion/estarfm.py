@@ -185,13 +185,20 @@ class Estarfm(PairMethod[Similar]):
     def _neighbourhood(self, references: References, pairs: Sequence[Pair], radius: int) -> Neighbourhood:
         scale, device = references.block.scale, references.clear.device
         valid = torch.stack([pair.valid for pair in pairs]).all(dim=0)
-        tolerance = torch.cat([window_std(pair.fine, valid, radius) for pair in pairs]).mul_(2.0 / self.options.classes)
+        bands, (height, width) = len(pairs[0].fine), valid.shape
+        count = -(-len(pairs) * bands // 4) * 4
+        planes = pairs[0].fine.new_full((count, height + 2 * radius, width + 2 * radius), FAR)
+        sharpness = planes.new_zeros((count, height, width))
+        for place, pair in enumerate(pairs):
+            for plane, band, sharp in zip(planes[place * bands :], pair.fine, sharpness[place * bands :], strict=False):
+                shifted(plane, radius, 0, 0).copy_(band).masked_fill_(~valid, FAR)
+                tolerance = window_std(band[None], valid, radius)[0].mul_(2.0 / self.options.classes)
+                torch.reciprocal(tolerance.add_(_TOLERANCE), out=sharp)
         knots = Knots.of(references, radius)
         rows, cols = (knots.places(axis, size, scale, device) for axis, size in enumerate(valid.shape))
-        alike = tolerance.new_zeros((-len(tolerance) % 4, *valid.shape))
         return Neighbourhood(
-            planes=padded(torch.cat([*(torch.where(valid, pair.fine, FAR) for pair in pairs), alike]), radius, FAR),
-            sharpness=torch.cat([tolerance.add_(_TOLERANCE).reciprocal_(), alike]),
+            planes=planes,
+            sharpness=sharpness,
             valid=valid,
             weight=padded(_likeness(pairs).mul_(valid), radius),
             nearness=1.0 / distances(radius, max(radius, 1)).to(device),
@@ -199,7 +206,7 @@ class Estarfm(PairMethod[Similar]):
             rows=rows,
             cols=cols,
             offset=(knots.margin[0] * scale, knots.margin[1] * scale),
-            weights=tolerance.new_zeros((*knots.shape, knots.size, knots.size, knots.count**2)),
+            weights=planes.new_zeros((*knots.shape, knots.size, knots.size, knots.count**2)),
         )
 
     def predict(self, references: References, analysis: Similar, target: int) -> Tensor:
@@ -370,10 +377,17 @@ def _add_by_offset(around: Neighbourhood, terms: Tensor, first: int, sums: Tenso
 
 def _likeness(pairs: Sequence[Pair]) -> Tensor:
     """1 / (1 − correlation) (y, x) of fine and coarse over all bands and pairs of a pixel (eq. 16)."""
-    fine, coarse = torch.cat([pair.fine for pair in pairs]), torch.cat([pair.lifted for pair in pairs])
-    fine, coarse = fine - fine.mean(dim=0), coarse - coarse.mean(dim=0)
-    spread = (fine.square().sum(dim=0) * coarse.square().sum(dim=0)).sqrt_()
-    correlation = (fine * coarse).sum(dim=0) / spread
+    mean_fine, mean_coarse = (sum(getattr(pair, name).mean(dim=0) for pair in pairs) / len(pairs) for name in ("fine", "lifted"))
+    product, square_fine, square_coarse = torch.zeros((3, *mean_fine.shape), device=mean_fine.device)
+    # Plane by plane: all at once would need several times the memory of the images.
+    for pair in pairs:
+        for fine, coarse in zip(pair.fine, pair.lifted, strict=True):
+            one, other = fine - mean_fine, coarse - mean_coarse
+            product.addcmul_(one, other)
+            square_fine.addcmul_(one, one)
+            square_coarse.addcmul_(other, other)
+    spread = square_fine.mul_(square_coarse).sqrt_()
+    correlation = product.div_(spread)
     unknown = ~torch.isfinite(correlation) | (spread <= 0)
     return (1.0 - correlation.masked_fill_(unknown, _UNKNOWN_CORRELATION).clamp_(-1.0, 1.0)).add_(_SMALLEST).reciprocal_()
 
