@@ -184,3 +184,14 @@ class ObjectOptions(PairOptions):
 
     def halo(self) -> float:
         return self.tile + self.box / 2
+
+
+class VsdfOptions(PairOptions):
+    """Options of VSDF."""
+
+    window: float = Field(default=3840.0, gt=0, description="edge of the overlapping windows that are classified and unmixed alone [m]")
+    classes: int = Field(default=20, ge=1, le=60, description="classes of reflectance and its variation in a window")
+    regression: float = Field(default=1200.0, gt=0, description="edge of the window of coarse cells on which the variation is fitted [m]")
+
+    def halo(self) -> float:
+        return self.window + self.regression

@@ -24,6 +24,7 @@ from pipeline.fusion.options import (
     RobotOptions,
     StackOptions,
     StarfmOptions,
+    VsdfOptions,
 )
 
 ENTRY_POINTS = "landfuse.methods"
@@ -110,6 +111,13 @@ _BUILT_IN = (
         source="Guo & Shi 2023, IEEE JSTARS, doi:10.1109/JSTARS.2023.3310195",
         target="pipeline.fusion.olhstfm:OlHstfm",
         options=ObjectOptions,
+    ),
+    MethodSpec(
+        name="vsdf",
+        title="coarse change unmixed into classes that look alike and vary alike",
+        source="after Xu, Du, Fan, Yan et al. 2022, RSE 283, 113309",
+        target="pipeline.fusion.vsdf:Vsdf",
+        options=VsdfOptions,
     ),
     MethodSpec("nearest", "the nearest clear observation", "control", f"{_CONTROLS}:Nearest", ControlOptions, _FINE, True),
     MethodSpec("linear", "linear in time between clear observations", "control", f"{_CONTROLS}:Linear", ControlOptions, _FINE, True),
