@@ -15,13 +15,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from pipeline.fusion.frame import ages, complete
 from pipeline.fusion.interface import DayPrediction, FusionInput, MethodOptions
-from pipeline.fusion.references import References, provenance
+from pipeline.fusion.references import References
 from pipeline.fusion.withheld import ErrorModel, gap_between, withheld_errors
 from pipeline.operators.resample import lift
-
-_COARSE_DETAIL = 0.04
-"""1 σ of the detail inside coarse cells."""
 
 Analysis = TypeVar("Analysis")
 
@@ -147,10 +145,11 @@ class PairMethod(ABC, Generic[Analysis]):
 
     def with_errors(self, samples: Sequence[FusionInput], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters, and how large the errors with them are at withheld observations."""
-        return {
-            **parameters,
-            **withheld_errors(self, samples, lambda state, target: self._gap(*self._ages(state.references, target)), parameters),
-        }
+
+        def gap(state: State[Analysis], target: int) -> Tensor:
+            return self._gap(*ages(state.references, self._around(state.references, target), target))
+
+        return {**parameters, **withheld_errors(self, samples, gap, parameters)}
 
     def prepare(self, block: FusionInput, parameters: Mapping[str, Any], device: torch.device) -> State[Analysis]:
         """Move the block; which images make pairs is known with the first target only."""
@@ -163,24 +162,19 @@ class PairMethod(ABC, Generic[Analysis]):
 
     def _day(self, state: State[Analysis], target: int) -> DayPrediction:
         references = state.references
-        coarse, coarse_std = (lift(part, references.block.scale) for part in references.coarse_of(target))
-        before, after = self._ages(references, target)
+        before, after = ages(references, self._around(references, target), target)
         gap = self._gap(before, after)
         seen = torch.isfinite(gap)
-        mean = coarse
+        predicted = None
         recipes = tuple(recipe_of(references, main, self._around(references, target)) for main in self._mains(references, target))
         if recipes and bool(seen.any()):
             if state.analysis is None or recipes != state.recipes:
                 state.analysis = None  # Not two at a time.
                 state.analysis = self.analyse(references, [pair_of(references, recipe) for recipe in recipes])
                 state.recipes = recipes
-            mean = torch.where(seen, self.predict(references, state.analysis, target), coarse)
-        fallback = torch.nan_to_num(coarse_std).square_().add_(_COARSE_DETAIL**2).sqrt_()
-        std = torch.where(seen, state.errors.std(gap, len(mean)), fallback)
-        # What is unknown has no std: 0 · NaN.
-        std.add_(mean, alpha=0)
+            predicted = self.predict(references, state.analysis, target)
         used = (torch.isfinite(before), torch.isfinite(after)) if self.two_sided else (seen, torch.zeros_like(seen))
-        return DayPrediction(target, mean, std, provenance(*used, torch.isfinite(mean).any(dim=0)))
+        return complete(references, state.errors, target, predicted, gap, used)
 
     def _around(self, references: References, target: int) -> list[int]:
         return references.around(target, *self.options.support())
@@ -193,14 +187,6 @@ class PairMethod(ABC, Generic[Analysis]):
             return sorted(indices, key=lambda index: (abs(days[index] - target), days[index]))[:1]
         before, after = [index for index in indices if days[index] < target], [index for index in indices if days[index] > target]
         return before[-1:] + after[:1]
-
-    def _ages(self, references: References, target: int) -> tuple[Tensor, Tensor]:
-        """Days (y, x) to the nearest clear observation before and after; infinite where there is none."""
-        days, clear = references.block.fine_days, references.clear
-        ages = references.block.fine.new_full((2, *references.shape[1:]), torch.inf)
-        for index in sorted(self._around(references, target), key=lambda item: -abs(days[item] - target)):
-            ages[int(days[index] > target)].masked_fill_(clear[index], abs(days[index] - target))
-        return ages[0], ages[1]
 
     def _gap(self, before: Tensor, after: Tensor) -> Tensor:
         return gap_between(before, after) if self.two_sided else torch.minimum(before, after)
