@@ -29,29 +29,40 @@ def digest(*parts: Any) -> str:
 
 
 @cache
-def code_digest(module: str) -> str:
+def code_digest(module: str, but: frozenset[str] = frozenset()) -> str:
     """Digest of the source of a module and of every module of its package that it imports, near or far.
 
     A change of code that a module cannot reach leaves its digest as it is. Modules outside its package count by name only.
+
+    Parameters
+    ----------
+    module : str
+    but : frozenset of str
+        Modules that are left out, with what only they import.
     """
+    return digest({name: hashlib.sha256(source).hexdigest() for name, source in sources(module, but).items()})
+
+
+def sources(module: str, but: frozenset[str] = frozenset()) -> dict[str, bytes]:
+    """Source of a module and of what it imports of its own package, by name; an import by string is not followed."""
     package = module.partition(".")[0]
-    sources: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in sources:
+        if name in found or name in but:
             continue
         path = _source(name)
         if path is None:
             continue
-        sources[name] = path.read_bytes()
-        for node in ast.walk(ast.parse(sources[name])):
+        found[name] = path.read_bytes()
+        for node in ast.walk(ast.parse(found[name])):
             if isinstance(node, ast.Import):
                 waiting += [alias.name for alias in node.names if alias.name.partition(".")[0] == package]
             elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == package:
                 # What is imported may be a module itself, or something inside one.
                 waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return digest({name: hashlib.sha256(source).hexdigest() for name, source in sources.items()})
+    return found
 
 
 def _source(name: str) -> Path | None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.assessment.digests import code_digest, digest
+from pipeline.assessment.digests import code_digest, digest, sources
+from pipeline.fusion import options, registry
 from pipeline.fusion.interface import FusionInput
 from pipeline.fusion.registry import build, options_of, spec_of, specs
 
@@ -122,10 +123,10 @@ def predict(
 def _key(entrant: Entrant, block: FusionInput, days: Sequence[int], parameters: Mapping[str, Any] | None) -> str:
     doubt = [] if block.fine_doubt is None else [block.fine_doubt]
     described = [block.fine_days, block.coarse_days, block.scale, block.resolution, block.origin, sorted(block.layers), list(days)]
-    options = options_of(entrant.method, entrant.options).model_dump(mode="json")
+    chosen = options_of(entrant.method, entrant.options).model_dump(mode="json")
     return digest(
-        code_digest(spec_of(entrant.method).target.partition(":")[0]),
-        options,
+        _code(entrant.method),
+        chosen,
         described,
         parameters,
         block.fine,
@@ -135,6 +136,21 @@ def _key(entrant: Entrant, block: FusionInput, days: Sequence[int], parameters: 
         *doubt,
         *(block.layers[name] for name in sorted(block.layers)),
     )
+
+
+_LISTS = frozenset({registry.__name__, options.__name__})
+"""They grow with every method; the options themselves are part of the digest."""
+
+
+def _code(method: str) -> list[str]:
+    """Digests of the code of a method. One that builds others through the registry may use any of them."""
+    module = _module(method)
+    builds = registry.__name__.encode() in sources(module, _LISTS)[module]
+    return [code_digest(name, _LISTS) for name in (module, *([_module(name) for name in specs()] if builds else []))]
+
+
+def _module(method: str) -> str:
+    return spec_of(method).target.partition(":")[0]
 
 
 def _kept(path: Path, days: Sequence[int]) -> Predicted:

@@ -113,6 +113,7 @@ def _observe(spec: SandboxSpec, path: Path, progress: Progress) -> None:
 def _day_layers(world: World) -> Callable[[int], Mapping[str, Mask]]:
     def layers(day: int) -> Mapping[str, Mask]:
         when = day_from_number(day)
-        return {"changed": world.events(when), "snow": world.snow(when)}
+        snow = world.snow(when)
+        return {"changed": world.events(when), "snow": snow, "snow-free": ~snow}
 
     return layers
