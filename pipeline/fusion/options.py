@@ -117,7 +117,7 @@ class StackOptions(MethodOptions):
     """Options of the stack of methods."""
 
     methods: dict[str, dict[str, Any]] = Field(
-        default={"delta2": {}, "efast": {}, "residual": {}},
+        default={"efast": {}, "estarfm": {}, "residual": {}, "robot": {}},
         min_length=1,
         validate_default=True,
         description="the methods that are averaged, by name, each with its options",
