@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pipeline.fusion.interface import FusionInput
+from pipeline.fusion.joined import Joined
 from pipeline.fusion.options import FsdafOptions
 from pipeline.fusion.pairs import Pair, PairMethod
 from pipeline.fusion.references import References
@@ -54,6 +55,8 @@ class Classified:
 
     Parameters
     ----------
+    joined : Joined
+        The cells that all this stands on.
     pair : Pair
     place : Tensor, (y, x) long
         Class and cell of a pixel, as an index of a flat (C, Y, X).
@@ -69,6 +72,7 @@ class Classified:
         Their weights (eq. 22); they add up to 1.
     """
 
+    joined: Joined
     pair: Pair
     place: Tensor
     fractions: Tensor
@@ -108,32 +112,33 @@ class Fsdaf(PairMethod[Classified]):
         return self.with_errors(samples, {"classes": learn_classes(samples, self.options.classes)})
 
     def analyse(self, references: References, pairs: Sequence[Pair]) -> Classified:
-        (pair,) = pairs
-        block = references.block
+        resolution = references.block.resolution
+        joined = Joined.of(references, self.options.cell)
+        (pair,) = (joined.pair(pair) for pair in pairs)
         centres = centres_of(references.parameters, pair.day, self.options.classes, pair.fine)
         label = nearest_centre(pair.fine, centres)
         members = [(label == place) & pair.valid for place in range(len(centres))]
-        seen, _ = area_mean(torch.where(pair.valid, 1.0, 0.0), block.scale)
-        share = torch.stack([area_mean(member.to(pair.fine.dtype), block.scale)[0] for member in members])
-        radius = block.scale // 2
+        seen, _ = area_mean(torch.where(pair.valid, 1.0, 0.0), joined.scale)
+        share = torch.stack([area_mean(member.to(pair.fine.dtype), joined.scale)[0] for member in members])
+        radius = joined.scale // 2
         evenness = torch.zeros_like(pair.lifted[0])
         for member in members:
             count = member.to(evenness.dtype)
             evenness.addcmul_(box_sum(count, radius), count)
         evenness.div_(box_sum(pair.valid.to(evenness.dtype), radius).clamp_(min=1.0))
-        rows, cols = (torch.arange(size, device=label.device) // block.scale for size in label.shape)
+        rows, cols = (torch.arange(size, device=label.device) // joined.scale for size in label.shape)
         height, width = pair.coarse.shape[-2:]
         place = label.mul_(height).add_(rows[:, None]).mul_(width).add_(cols)
-        window = radius_of(self.options.window, block.resolution)
+        window = radius_of(self.options.window, resolution)
         similar, steps = most_similar(pair.fine, pair.valid, window, self.options.similar)
-        nearness = steps.mul_(2.0 * block.resolution / self.options.window).add_(1.0).reciprocal_()
+        nearness = steps.mul_(2.0 * resolution / self.options.window).add_(1.0).reciprocal_()
         nearness.div_(nearness.sum(dim=-1, keepdim=True).clamp_(min=1e-12))
-        return Classified(pair, place, share / seen.clamp(min=1e-6), seen, evenness, similar, nearness)
+        return Classified(joined, pair, place, share / seen.clamp(min=1e-6), seen, evenness, similar, nearness)
 
     def predict(self, references: References, analysis: Classified, target: int) -> Tensor:
-        today = references.coarse_of(target)[0]
-        unmixed = self.unmix(references, analysis, today)
-        scale, fine = references.block.scale, analysis.pair.fine
+        today = analysis.joined.cells(references.coarse_of(target)[0])
+        unmixed = self.unmix(analysis, today, references.block.resolution)
+        scale, fine = analysis.joined.scale, analysis.pair.fine
         evenness, changed = analysis.evenness, None
         if unmixed.changed is not None:
             changed = _spread(unmixed.changed, scale)
@@ -144,15 +149,14 @@ class Fsdaf(PairMethod[Classified]):
             smooth = interpolate(today[band : band + 1], scale, self.options.interpolation)[0]
             surplus = smooth.sub_(fine[band]).sub_(out).nan_to_num_()
             out.add_(share_out(unmixed.residual[band], surplus, evenness, analysis.pair.valid))
-        return fine + self.averaged(analysis, change, changed)
+        return analysis.joined.block(fine + self.averaged(analysis, change, changed))
 
-    def unmix(self, references: References, analysis: Classified, today: Tensor) -> Unmixed:
+    def unmix(self, analysis: Classified, today: Tensor, resolution: float) -> Unmixed:
         """The coarse change by classes (eq. 5), and what it leaves (eq. 8)."""
-        block = references.block
         change = today - analysis.pair.coarse
         known = torch.isfinite(change).all(dim=0)
         change = torch.where(known, change, 0.0)
-        radius = int(self.options.unmixing / (block.scale * block.resolution)) // 2
+        radius = int(self.options.unmixing / (analysis.joined.scale * resolution)) // 2
         weight = analysis.weight * known
         changes = class_changes(analysis.fractions, change, weight, radius)
         residual = change - torch.einsum("bcyx,cyx->byx", changes, analysis.fractions)

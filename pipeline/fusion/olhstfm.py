@@ -20,6 +20,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pipeline.fusion.joined import Joined
 from pipeline.fusion.options import ObjectOptions
 from pipeline.fusion.pairs import Pair, PairMethod
 from pipeline.fusion.references import References
@@ -47,24 +48,24 @@ class Objects:
 
     Parameters
     ----------
+    joined : Joined
+        The cells that all this stands on.
     pair : Pair
     labels : Tensor, (y, x) long
     overlaps : Overlaps
     centre : Tensor, (S,) long
         The cell in which the middle of a segment lies.
-    scale : int
-        Fine pixels along the edge of a cell.
     box : int
         Cells on either side of that cell on which the line of a small segment is fitted.
     tile : int
         Pixels along the edge of a tile.
     """
 
+    joined: Joined
     pair: Pair
     labels: Tensor
     overlaps: Overlaps
     centre: Tensor
-    scale: int
     box: int
     tile: int
 
@@ -111,17 +112,18 @@ class ObjectMethod(PairMethod[Objects]):
     options: ObjectOptions
 
     def analyse(self, references: References, pairs: Sequence[Pair]) -> Objects:
-        (pair,) = pairs
-        block = references.block
-        scale, cell = block.scale, block.scale * block.resolution
+        resolution = references.block.resolution
+        joined = Joined.of(references, self.options.cell)
+        (pair,) = (joined.pair(pair) for pair in pairs)
+        scale, cell = joined.scale, joined.scale * resolution
         tile = max(int(self.options.tile / cell), 1) * scale
-        corner = (block.origin[0] * scale, block.origin[1] * scale)
-        smallest = max(round(self.options.smallest * 1e4 / block.resolution**2), 1)
+        corner = (joined.corner[0] * scale, joined.corner[1] * scale)
+        smallest = max(round(self.options.smallest * 1e4 / resolution**2), 1)
         labels = segment(pair.fine, pair.valid, tile, corner, self.options.detail, smallest)
         overlaps = Overlaps.of(labels, pair.valid, scale)
         middle = [self._middle(labels, axis) // scale for axis in (0, 1)]
         box = int(self.options.box / cell) // 2
-        return Objects(pair, labels, overlaps, middle[0] * overlaps.cells[1] + middle[1], scale, box, tile)
+        return Objects(joined, pair, labels, overlaps, middle[0] * overlaps.cells[1] + middle[1], box, tile)
 
     @staticmethod
     def _middle(labels: Tensor, axis: int) -> Tensor:
@@ -135,7 +137,7 @@ class ObjectMethod(PairMethod[Objects]):
     def told(references: References, objects: Objects, target: int) -> Told:
         """Read the coarse of a target."""
         then = objects.pair.coarse.double()
-        change = references.coarse_of(target)[0].double() - then
+        change = objects.joined.cells(references.coarse_of(target)[0]).double() - then
         known = torch.isfinite(change).all(dim=0)
         overlaps = objects.overlaps
         pixels = overlaps.pixels * overlaps.of_cells(known)
@@ -163,7 +165,7 @@ def lines(objects: Objects, told: Told) -> tuple[Tensor, Tensor]:
     own = overlaps.by_segment(moments)
     around = box_sum(overlaps.by_cell(moments), objects.box).flatten(-2)[..., objects.centre]
     cells = overlaps.by_segment((told.pixels > 0).long())
-    enough = (cells >= _FEWEST_CELLS) & (own[0, 0] >= _LEAST_AREA * objects.scale**2)
+    enough = (cells >= _FEWEST_CELLS) & (own[0, 0] >= _LEAST_AREA * objects.joined.scale**2)
     count, then, now_sum, squares, cross = torch.where(enough, own, around)
     count = count.clamp(min=1.0)
     gain = (cross * count - then * now_sum + _FLAT * count.square()) / (squares * count - then.square() + _FLAT * count.square())
@@ -176,7 +178,7 @@ class OlStarfm(ObjectMethod):
     """OL-STARFM: every segment moved by the median change of the coarse, and the rest of the cells, interpolated."""
 
     def predict(self, references: References, analysis: Objects, target: int) -> Tensor:
-        return _shifted(analysis, *shifts(analysis, self.told(references, analysis, target)))
+        return analysis.joined.block(_shifted(analysis, *shifts(analysis, self.told(references, analysis, target))))
 
 
 class OlFitFc(ObjectMethod):
@@ -184,7 +186,7 @@ class OlFitFc(ObjectMethod):
 
     def predict(self, references: References, analysis: Objects, target: int) -> Tensor:
         gain, bias = lines(analysis, self.told(references, analysis, target))
-        return _on_lines(analysis, gain, bias)
+        return analysis.joined.block(_on_lines(analysis, gain, bias))
 
 
 class OlHstfm(ObjectMethod):
@@ -198,11 +200,11 @@ class OlHstfm(ObjectMethod):
             flattened = (1.0 - steep.abs()).clamp_(min=0.0)[analysis.labels]
             share = flattened.mul_(1.0 + _EDGE - edge).mul_(edge > _EDGE)
             plane.lerp_(other, share)
-        return fitted
+        return analysis.joined.block(fitted)
 
 
 def _shifted(objects: Objects, medians: Tensor, rest: Tensor) -> Tensor:
-    moved = interpolate(rest, objects.scale, "thin-plate")
+    moved = interpolate(rest, objects.joined.scale, "thin-plate")
     for plane, median, fine in zip(moved, medians, objects.pair.fine, strict=True):
         plane.add_(median[objects.labels]).add_(fine)
     return moved

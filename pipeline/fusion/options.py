@@ -103,6 +103,7 @@ class FsdafOptions(PairOptions):
     similar: int = Field(default=20, ge=1, description="similar neighbours that are averaged")
     classes: int = Field(default=4, ge=1, le=12, description="classes of the fine image")
     unmixing: float = Field(default=2400.0, gt=0, description="edge of the window of coarse cells from which class changes are unmixed [m]")
+    cell: float = Field(default=480.0, ge=0, description="coarse cells narrower than this are joined [m]")
     interpolation: Literal["thin-plate", "inverse-distance"] = Field(default="thin-plate", description="rule that smooths the coarse image")
     gate: float = Field(
         default=0.0, ge=0, description="cells left over by more σ of the window are changed cover (FSDAF 2.0); 0 = none are"
@@ -110,7 +111,7 @@ class FsdafOptions(PairOptions):
 
     def halo(self) -> float:
         # With a gate: what is usual in the window of a cell of the window.
-        return self.window / 2 + self.unmixing / 2 * (3 if self.gate else 1)
+        return self.window / 2 + self.unmixing / 2 * (3 if self.gate else 1) + self.cell
 
 
 class StackOptions(MethodOptions):
@@ -181,9 +182,10 @@ class ObjectOptions(PairOptions):
     detail: float = Field(default=300.0, gt=0, description="scale of the segmentation: the larger, the larger the segments")
     smallest: float = Field(default=2.0, ge=0, description="area of the smallest segment [ha]")
     box: float = Field(default=3600.0, gt=0, description="edge of the window of coarse cells for segments too small for a line [m]")
+    cell: float = Field(default=480.0, ge=0, description="coarse cells narrower than this are joined [m]")
 
     def halo(self) -> float:
-        return self.tile + self.box / 2
+        return self.tile + self.box / 2 + self.cell
 
 
 class VsdfOptions(PairOptions):

@@ -18,7 +18,7 @@ from tests.fusion.worlds import FIRST, make_world
 
 CPU = torch.device("cpu")
 WINDOW, SIMILAR, UNMIXING = 11, 6, 3
-OPTIONS = {"window": WINDOW * 30.0, "similar": SIMILAR, "unmixing": UNMIXING * 240.0}
+OPTIONS = {"window": WINDOW * 30.0, "similar": SIMILAR, "unmixing": UNMIXING * 240.0, "cell": 240.0}
 REFERENCE, TARGET = FIRST + 50, FIRST + 70
 CENTRES = [[0.08, 0.11], [0.18, 0.27], [0.3, 0.45]]
 PARAMETERS = {"classes": [{"day": REFERENCE, "centres": CENTRES}]}

@@ -14,7 +14,7 @@ from pipeline.operators.interpolation import interpolate
 from tests.fusion.worlds import FIRST, make_world
 
 CPU = torch.device("cpu")
-OPTIONS = {"tile": 720.0, "box": 720.0, "detail": 300.0, "smallest": 1.0}
+OPTIONS = {"tile": 720.0, "box": 720.0, "detail": 300.0, "smallest": 1.0, "cell": 240.0}
 REFERENCE, TARGET = FIRST + 50, FIRST + 70
 METHODS = ("olstarfm", "olfitfc", "olhstfm")
 
