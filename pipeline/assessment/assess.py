@@ -187,7 +187,7 @@ def _samples(
 
 def _chance(found: Difference) -> str:
     where = "on this date only" if found.days == 1 else f"over {found.days} dates"
-    said = f"RMSE less that of {found.other}: {found.rmse:+.4f} [{found.low:+.4f}, {found.high:+.4f}] {where}"
+    said = f"RMSE less that of {found.other}: {found.rmse:+.5f} [{found.low:+.5f}, {found.high:+.5f}] {where}"
     return f"{said}." if found.decided else f"{said}: NOT DECIDED."
 
 

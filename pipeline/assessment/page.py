@@ -155,8 +155,8 @@ def _table(rows: Sequence[Row]) -> str:
 def _differences(differences: Sequence[Difference]) -> str:
     rows = []
     for found in differences:
-        value = f"<b>{found.rmse:+.4f}</b>" if found.decided else f"{found.rmse:+.4f}"
-        cells = [escape(found.name), f"less {escape(found.other)}", value, f"{found.low:+.4f} – {found.high:+.4f}", occasions(found.days)]
+        value = f"<b>{found.rmse:+.5f}</b>" if found.decided else f"{found.rmse:+.5f}"
+        cells = [escape(found.name), f"less {escape(found.other)}", value, f"{found.low:+.5f} to {found.high:+.5f}", occasions(found.days)]
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     return f"<table><tbody>{''.join(rows)}</tbody></table><p class='note'>Bold: zero lies outside the 95 % interval.</p>"
 

@@ -105,13 +105,13 @@ def differences_markdown(differences: Sequence[Difference]) -> str:
     """A Markdown table of paired differences; bold where zero lies outside the interval."""
     lines = ["| stratum | image | less | RMSE | 95 % | drawn from |", "|---|---|---|---:|---:|---|"]
     for found in differences:
-        value = f"{found.rmse:+.4f}"
+        value = f"{found.rmse:+.5f}"
         cells = [
             found.stratum,
             found.name,
             found.other,
             f"**{value}**" if found.decided else value,
-            f"{found.low:+.4f} – {found.high:+.4f}",
+            f"{found.low:+.5f} to {found.high:+.5f}",
         ]
         lines.append(f"| {' | '.join([*cells, occasions(found.days)])} |")
     return "\n".join(lines) + "\n"

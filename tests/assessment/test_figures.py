@@ -70,8 +70,8 @@ def test_a_row_has_a_cell_for_every_heading_and_its_interval_beside_the_error() 
 
 def test_differences_say_whether_they_are_decided_and_on_what() -> None:
     text = differences_markdown([Difference("a", "b", "all", -0.01, -0.02, -0.005, 1), Difference("a", "c", "all", 0.001, -0.01, 0.01, 4)])
-    assert "| a | b | **-0.0100** | -0.0200 – -0.0050 | this date only |" in text
-    assert "| a | c | +0.0010 | -0.0100 – +0.0100 | 4 dates |" in text
+    assert "| a | b | **-0.01000** | -0.02000 to -0.00500 | this date only |" in text
+    assert "| a | c | +0.00100 | -0.01000 to +0.01000 | 4 dates |" in text
 
 
 def test_a_digest_follows_values_shapes_and_order() -> None:
