@@ -119,11 +119,14 @@ class Robot(ArchiveMethod[Kept]):
         radius = self._radius(references)
         today = references.coarse_of(target)[0].double()
         coarse = torch.stack([references.coarse_of(block.fine_days[index])[0] for index in indices]).double()
-        known = torch.isfinite(today).all(dim=0) & torch.isfinite(coarse).all(dim=1).all(dim=0)
-        today, coarse = torch.where(known, today, 0.0), torch.where(known, coarse, 0.0)
-        pixels = block.scale**2
-        usable = archive.hidden <= _HIDDEN
+        lost = ~torch.isfinite(coarse).all(dim=1)
+        seen = archive.hidden <= _HIDDEN
+        usable = seen & (box_sum(lost.to(archive.hidden.dtype), radius) == 0)
+        known = torch.isfinite(today).all(dim=0) & usable.any(dim=0)
+        usable = torch.where(usable.any(dim=0), usable, seen)
         usable |= ~usable.any(dim=0)
+        today, coarse = torch.where(known, today, 0.0), torch.where(known & ~lost[:, None], coarse, 0.0)
+        pixels = block.scale**2
         fine = box_sum(archive.products, radius).mul_(options.coherence)
         gram = box_sum(torch.einsum("kbyx,lbyx->klyx", coarse, coarse).mul_(pixels), radius).add_(fine)
         right = box_sum(torch.einsum("kbyx,byx->kyx", coarse, today).mul_(pixels), radius)
@@ -131,7 +134,8 @@ class Robot(ArchiveMethod[Kept]):
         right += torch.einsum("klyx,lyx->kyx", fine, near)
         area = box_sum(torch.full_like(today[0], pixels), radius)
         right -= area.mul_(options.sparsity / _WINDOW)
-        weights = non_negative(gram, right, usable, near)
+        # Where the coarse says nothing, the mean of the neighbours is what is left to meet: no penalty may draw it to zero.
+        weights = torch.where(known, non_negative(gram, right, usable, near), near)
         total = weights.sum(dim=0)
         off = known & ((total < _WHOLE[0]) | (total > _WHOLE[1]))
         residual = (today - torch.einsum("kyx,kbyx->byx", weights, coarse)).mul_(off)

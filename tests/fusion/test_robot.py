@@ -85,6 +85,24 @@ def test_an_image_that_is_mostly_hidden_has_no_say():
     torch.testing.assert_close(days[0].mean[:, :, 32:], days[1].mean[:, :, 32:], atol=1e-5, rtol=0)
 
 
+def test_without_coarse_it_is_the_mean_of_the_images_before_and_after_however_dark():
+    block = make_world(seed=2, size=32, cloud=0.0).block
+    blind = dataclasses.replace(block, fine=0.1 * block.fine, coarse=torch.full_like(block.coarse, torch.nan))
+    before = max(index for index, day in enumerate(block.fine_days) if day < TARGET)
+    torch.testing.assert_close(predicted(blind).mean, blind.fine[before : before + 2].mean(dim=0))
+
+
+def test_an_image_of_a_day_without_coarse_has_no_say_and_spoils_nothing():
+    block = make_world(seed=2, size=32, cloud=0.0).block
+    index = 4
+    coarse = block.coarse.clone()
+    coarse[block.fine_days[index] - FIRST] = torch.nan
+    without = block.fine.clone()
+    without[index] = torch.nan
+    days = [predicted(dataclasses.replace(block, coarse=coarse)), predicted(dataclasses.replace(block, fine=without))]
+    torch.testing.assert_close(days[0].mean, days[1].mean, atol=1e-5, rtol=0)
+
+
 def test_clouds_cost_little():
     clear, clouded = make_world(seed=3, size=64, cloud=0.0), make_world(seed=3, size=64, cloud=0.3)
     errors = [(predicted(world.block).mean - world.truth_of(TARGET)).square().mean().sqrt() for world in (clear, clouded)]
