@@ -120,12 +120,7 @@ class Fsdaf(PairMethod[Classified]):
         members = [(label == place) & pair.valid for place in range(len(centres))]
         seen, _ = area_mean(torch.where(pair.valid, 1.0, 0.0), joined.scale)
         share = torch.stack([area_mean(member.to(pair.fine.dtype), joined.scale)[0] for member in members])
-        radius = joined.scale // 2
-        evenness = torch.zeros_like(pair.lifted[0])
-        for member in members:
-            count = member.to(evenness.dtype)
-            evenness.addcmul_(box_sum(count, radius), count)
-        evenness.div_(box_sum(pair.valid.to(evenness.dtype), radius).clamp_(min=1.0))
+        evenness = evenness_of(members, pair.valid, joined.scale // 2)
         rows, cols = (torch.arange(size, device=label.device) // joined.scale for size in label.shape)
         height, width = pair.coarse.shape[-2:]
         place = label.mul_(height).add_(rows[:, None]).mul_(width).add_(cols)
@@ -179,6 +174,24 @@ class Fsdaf(PairMethod[Classified]):
         total, share = theirs[:-1], theirs[-1]
         others = (mean - total) / (1.0 - share).clamp(min=1e-6)
         return torch.where(changed, total / share.clamp(min=1e-6), others)
+
+
+def evenness_of(members: Sequence[Tensor], valid: Tensor, radius: int) -> Tensor:
+    """Share of valid pixels (y, x) of the same class in the window around every pixel (eq. 16).
+
+    Parameters
+    ----------
+    members : sequence of Tensor, (y, x) bool
+        The valid pixels of each class.
+    valid : Tensor, (y, x) bool
+    radius : int
+        Pixels on either side.
+    """
+    alike = torch.zeros(valid.shape, device=valid.device)
+    for member in members:
+        count = member.float()
+        alike.addcmul_(box_sum(count, radius), count)
+    return alike.div_(box_sum(valid.float(), radius).clamp_(min=1.0))
 
 
 def class_changes(fractions: Tensor, change: Tensor, weight: Tensor, radius: int) -> Tensor:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.interpolate import RBFInterpolator
 
+from pipeline.assessment.cases import cases_of
+from pipeline.assessment.experiments import load_experiment
+from pipeline.assessment.filesets import read_set
 from pipeline.fusion.fsdaf import centres_of, class_changes, share_out
 from pipeline.fusion.interface import FusionInput
 from pipeline.fusion.registry import build
 from pipeline.operators.resample import area_mean
+from tests.assessment.sets import DATA, needs_data
 from tests.fusion.worlds import FIRST, make_world
 
 CPU = torch.device("cpu")
@@ -188,3 +193,22 @@ def test_the_classes_of_the_nearest_season_are_taken():
     assert centres_of(learnt, FIRST + 365 * 2 - 20, 4, like).item() == pytest.approx(0.1)
     assert centres_of(learnt, FIRST - 200, 4, like).item() == pytest.approx(0.2)
     assert centres_of({}, FIRST, 4, like).shape == (4, 1)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [
+        ("cia-one-pair", 0.0351),
+        pytest.param("boreas-one-pair", 0.0116, marks=pytest.mark.slow),
+        pytest.param("boreas-one-pair-registered", 0.0113, marks=pytest.mark.slow),
+    ],
+)
+def test_real_images_are_predicted_as_well_as_by_the_public_program(name, public):
+    experiment = load_experiment(Path(__file__).resolve().parents[2] / "benchmarks" / "experiments" / f"{name}.yaml")
+    (case,) = cases_of(experiment, read_set(experiment.place, DATA), DATA)
+    method = build("fsdaf", {})
+    state = method.prepare(case.block, method.estimate([case.block]), CPU)
+    (day,) = method.days(state, case.targets)
+    error = day.mean.numpy() - case.expected(day.day)
+    assert np.sqrt(np.nanmean(error**2, axis=(1, 2))).mean() < 1.03 * public
