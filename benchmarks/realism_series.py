@@ -176,7 +176,8 @@ class Simulated:
         sources = (*area.science.fine, *area.science.coarse)
         scenes = find_scenes(sources, area.runtime.catalogs, area.products, grid, first, last).scenes
         store = WorkingStore.create(folder / "observations.zarr", grid, RED_NIR, ["modis-43A4-061"], area.science.block)
-        ingest(scenes, store, grid, RED_NIR, area.products, area.science.mask, area.science.normalise, area.runtime.catalogs, area.runtime.read_threads)
+        mask, normalise, runtime = area.science.mask, area.science.normalise, area.runtime
+        ingest(scenes, store, grid, RED_NIR, area.products, mask, normalise, runtime.catalogs, runtime.read_threads)
         self.fine = store.read_fine(grid.window, 0, _WHOLE_STORE)
         self.coarse = store.read_coarse(grid.window.coarse(grid.scale), 0, _WHOLE_STORE)
         self.looks = sorted({day_number(scene.day) for scene in scenes if scene.role == "fine"})
