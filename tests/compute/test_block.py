@@ -15,12 +15,12 @@ from pipeline.compute import block as block_room
 from pipeline.compute.block import load_block, process_block
 from pipeline.compute.coarse import restore_block
 from pipeline.compute.job import Job
-from pipeline.fusion.registry import specs
 from pipeline.grid import Block, Window
 from pipeline.observations.working import WorkingStore
 from pipeline.store.encoding import FILL
 from pipeline.vocabulary import Condition, Provenance
 from tests.compute.conftest import DAYS, MakeJob, staged_bytes, staged_layers, tasks_of
+from tests.methods import ALL_METHODS
 from tests.region import GRID
 
 
@@ -49,7 +49,7 @@ def assert_same_product(one: dict[str, np.ndarray], other: dict[str, np.ndarray]
             assert (apart > 0).mean() <= 1e-4, name
 
 
-@pytest.mark.parametrize("method", specs())
+@pytest.mark.parametrize("method", ALL_METHODS)
 def test_blocks_and_batches_of_any_size_make_the_same_product(method: str, make_job: MakeJob) -> None:
     reference = fused(make_job(method, block=192))
     assert (reference["provenance"] != Provenance.MISSING).all()

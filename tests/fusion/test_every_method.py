@@ -13,11 +13,13 @@ from pipeline.grid import halo_cells
 from pipeline.operators.resample import lift
 from pipeline.vocabulary import Provenance
 from tests.fusion.worlds import FIRST, cropped, make_world
+from tests.methods import ALL_METHODS
 
 CPU = torch.device("cpu")
 TARGETS = [FIRST + 40, FIRST + 62, FIRST + 71, FIRST + 149]
 
 every_method = pytest.mark.parametrize("name", list(specs()))
+every_method_in_the_full_suite = pytest.mark.parametrize("name", ALL_METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def test_a_day_is_float32_complete_and_of_the_right_shape(name, world):
         assert not (day.source == int(Provenance.OBSERVED)).any()
 
 
-@every_method
+@every_method_in_the_full_suite
 def test_another_batching_of_days_changes_no_bit(name, world):
     together = predicted(name, world.block, TARGETS)
     alone = [predicted(name, world.block, [day])[0] for day in reversed(TARGETS)]
@@ -57,7 +59,7 @@ def test_another_batching_of_days_changes_no_bit(name, world):
         assert_same(one, other)
 
 
-@every_method
+@every_method_in_the_full_suite
 def test_a_block_with_its_halo_equals_the_whole_image(name):
     world = make_world(seed=3, size=192)
     halo = halo_cells(spec_of(name).options().halo(), 30.0, 8)
@@ -83,7 +85,7 @@ def test_the_fine_image_of_the_target_day_is_never_used(name, world):
     assert_same(predicted(name, dataclasses.replace(world.block, fine=noisy), [target])[0], predicted(name, world.block, [target])[0])
 
 
-@every_method
+@every_method_in_the_full_suite
 def test_nothing_outside_the_support_is_used(name, world):
     target = FIRST + 75
     options = {"days": 30}
@@ -104,7 +106,7 @@ def test_nothing_outside_the_support_is_used(name, world):
     assert_same(predicted(name, short, [target], options)[0], predicted(name, block, [target], options)[0])
 
 
-@every_method
+@every_method_in_the_full_suite
 def test_one_band_is_enough(name):
     world = make_world(bands=1)
     day = predicted(name, world.block, TARGETS[:1])[0]
@@ -112,7 +114,7 @@ def test_one_band_is_enough(name):
     assert torch.isfinite(day.mean).all()
 
 
-@every_method
+@every_method_in_the_full_suite
 def test_without_a_reference_the_coarse_speaks(name, world):
     block = world.block
     none = dataclasses.replace(block, fine=block.fine[:0], fine_days=(), fine_std=block.fine_std[:0])
@@ -125,7 +127,7 @@ def test_without_a_reference_the_coarse_speaks(name, world):
         torch.testing.assert_close(day.mean, lift(block.coarse[TARGETS[0] - FIRST], block.scale))
 
 
-@every_method
+@every_method_in_the_full_suite
 def test_without_coarse_what_was_observed_speaks(name, world):
     block = world.block
     blind = dataclasses.replace(block, coarse=torch.full_like(block.coarse, torch.nan), coarse_std=torch.full_like(block.coarse, torch.nan))
@@ -144,7 +146,7 @@ def test_without_coarse_what_was_observed_speaks(name, world):
         assert missing.all()
 
 
-@every_method
+@every_method_in_the_full_suite
 def test_holes_in_the_coarse_leave_no_hole_where_something_is_known(name, world):
     block = world.block
     coarse = block.coarse.clone()
@@ -158,7 +160,7 @@ def test_holes_in_the_coarse_leave_no_hole_where_something_is_known(name, world)
         assert torch.equal(torch.isnan(day.std), torch.isnan(day.mean))
 
 
-@every_method
+@every_method_in_the_full_suite
 def test_a_single_image_is_enough(name, world):
     block = world.block
     single = dataclasses.replace(block, fine=block.fine[3:4], fine_days=block.fine_days[3:4], fine_std=block.fine_std[3:4])
@@ -168,7 +170,7 @@ def test_a_single_image_is_enough(name, world):
         assert not (day.source == int(Provenance.FUSED_TWO_SIDED)).any()
 
 
-@every_method
+@every_method_in_the_full_suite
 def test_a_target_outside_the_coarse_series_does_not_fail(name, world):
     day = predicted(name, world.block, [FIRST - 3])[0]
     assert torch.equal(torch.isnan(day.mean), torch.isnan(day.std))

@@ -1,0 +1,13 @@
+"""The registered methods as test parameters: those of the pipeline's own always, the classical ones beside them in the full suite."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.fusion.registry import specs
+
+OWN = ("residual", "nearest", "linear", "harmonic", "coarse", "delta", "delta2")
+"""The default method and the six controls."""
+
+ALL_METHODS = [name if name in OWN else pytest.param(name, marks=pytest.mark.slow) for name in specs()]
+"""For tests that cost seconds for each method; window methods of the literature are marked slow."""
