@@ -9,5 +9,11 @@ from pipeline.fusion.registry import specs
 OWN = ("residual", "nearest", "linear", "harmonic", "coarse", "delta", "delta2")
 """The default method and the six controls."""
 
+QUICK = ("residual", "delta2")
+"""Where even the controls cost seconds each."""
+
 ALL_METHODS = [name if name in OWN else pytest.param(name, marks=pytest.mark.slow) for name in specs()]
 """For tests that cost seconds for each method; window methods of the literature are marked slow."""
+
+COSTLY_METHODS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in specs()]
+"""For tests that run blocks of a whole region with each method."""

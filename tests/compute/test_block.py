@@ -20,7 +20,7 @@ from pipeline.observations.working import WorkingStore
 from pipeline.store.encoding import FILL
 from pipeline.vocabulary import Condition, Provenance
 from tests.compute.conftest import DAYS, MakeJob, staged_bytes, staged_layers, tasks_of
-from tests.methods import ALL_METHODS
+from tests.methods import COSTLY_METHODS
 from tests.region import GRID
 
 
@@ -49,7 +49,7 @@ def assert_same_product(one: dict[str, np.ndarray], other: dict[str, np.ndarray]
             assert (apart > 0).mean() <= 1e-4, name
 
 
-@pytest.mark.parametrize("method", ALL_METHODS)
+@pytest.mark.parametrize("method", COSTLY_METHODS)
 def test_blocks_and_batches_of_any_size_make_the_same_product(method: str, make_job: MakeJob) -> None:
     reference = fused(make_job(method, block=192))
     assert (reference["provenance"] != Provenance.MISSING).all()

@@ -39,7 +39,7 @@ def one_piece(make_job: MakeJob) -> dict[str, bytes]:
     return staged_bytes(job)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_any_number_of_workers_makes_the_same_bytes(workers: int, make_job: MakeJob, one_piece: dict[str, bytes]) -> None:
     job = make_job()
     tasks = tasks_of(job, days_per_task=3)

@@ -124,6 +124,7 @@ def test_a_disk_that_is_full_at_once_is_named_and_nothing_is_begun(sandbox: Path
     assert not (disk / "fused.zarr").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_gets_full_while_scenes_are_read_is_named_and_the_next_run_goes_on(
     sandbox: Path, small_disk: Callable[[int], Path]
 ) -> None:

@@ -128,6 +128,7 @@ def test_nothing_is_cached() -> None:
     assert all(getattr(daily, name).cache_policy == NO_CACHE for name in STEPS)
 
 
+@pytest.mark.slow
 def test_a_user_of_the_command_sees_the_answer_and_the_stages_alone(copied: Path) -> None:
     area = load_area(copied)
     shutil.rmtree(area.cube_path)

@@ -77,6 +77,7 @@ def kranj(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return area_file
 
 
+@pytest.mark.slow
 @needs_kranj
 def test_twenty_six_days_of_six_bands_are_made_in_a_crs_without_a_code_and_no_pixel_is_missing(kranj: Path) -> None:
     area = load_area(kranj)
@@ -93,6 +94,7 @@ def test_twenty_six_days_of_six_bands_are_made_in_a_crs_without_a_code_and_no_pi
             assert float(cube[f"uncertainty_{name}"].min()) > 0, name
 
 
+@pytest.mark.slow
 @needs_kranj
 @pytest.mark.parametrize("day", list(LANDSAT))
 def test_every_observed_pixel_is_that_of_its_file_and_only_gaps_are_predicted(kranj: Path, day: date) -> None:
@@ -106,6 +108,7 @@ def test_every_observed_pixel_is_that_of_its_file_and_only_gaps_are_predicted(kr
     assert np.abs(values - truth)[:, seen].max() < 0.51e-4, "more than the rounding of the store"
 
 
+@pytest.mark.slow
 @needs_kranj
 def test_what_fills_the_gaps_is_near_what_the_authors_filled_them_with(kranj: Path) -> None:
     """Theirs is an estimate as well: this finds a wrong scale or place, not a small error."""
@@ -119,6 +122,7 @@ def test_what_fills_the_gaps_is_near_what_the_authors_filled_them_with(kranj: Pa
             assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.97
 
 
+@pytest.mark.slow
 @needs_kranj
 def test_both_scales_are_reflectance_in_the_store(kranj: Path) -> None:
     observations = open_observations(load_area(kranj))
@@ -238,6 +242,7 @@ def test_two_rows_of_one_path_are_one_image_of_their_day(new_york: Path, day: da
     assert np.abs(red - truth)[upper | lower].max() < 0.51e-4
 
 
+@pytest.mark.slow
 @needs_new_york
 def test_without_a_coarse_source_a_method_that_needs_none_publishes_and_another_is_refused(new_york: Path) -> None:
     answer("run", new_york, "--days", "2018-04-28..2018-04-29", "--no-prefect")
