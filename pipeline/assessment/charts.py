@@ -54,14 +54,14 @@ class Chart:
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         self._parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dash}/>')
 
-    def dots(self, x: Sequence[float], y: Sequence[float], colour: str, radius: float = 3.2, title: str = "") -> None:
-        """Points; the title shows when a mouse stands on one."""
+    def dots(self, x: Sequence[float], y: Sequence[float], colour: str, radius: float = 3.2, title: str = "", ring: bool = False) -> None:
+        """Points, or rings around them; the title shows when a mouse stands on one."""
+        shape = f'fill="none" stroke="{colour}" stroke-width="2"' if ring else f'fill="{colour}" stroke="white" stroke-width="0.7"'
         for a, b in zip(x, y, strict=True):
             if math.isfinite(a) and math.isfinite(b):
                 at = self._at(a, b)
                 said = f"<title>{escape(title)}</title>" if title else ""
-                place = f'cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}" fill="{colour}"'
-                self._parts.append(f'<circle {place} stroke="white" stroke-width="0.7">{said}</circle>')
+                self._parts.append(f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}" {shape}>{said}</circle>')
 
     def words(self, at: tuple[float, float], text: str, anchor: str = "start", size: int = 12) -> None:
         """Text at a place of the picture [pixels]."""

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.assessment.assess import ALL, Answer
 from pipeline.assessment.cases import Case
-from pipeline.assessment.charts import GREY, PALETTE, Chart, frame, legend
+from pipeline.assessment.charts import GREY, PALETTE, Chart, frame, legend, ticks
 from pipeline.assessment.predicting import Entrant, Predicted, predict
 from pipeline.fusion.interface import FusionInput
 from pipeline.grid import Window, day_from_number
@@ -36,8 +36,9 @@ _COURSES = 5
 
 
 def colours(answer: Answer) -> dict[str, str]:
-    """A colour for each image: methods in theirs, controls grey but for the best one."""
-    made = {label: PALETTE[number % len(PALETTE)] for number, label in enumerate(answer.methods)}
+    """A colour for each image: methods in theirs, the same in all experiments of a page, controls grey but for the best one."""
+    methods = [entrant.label for entrant in answer.line if not entrant.control]
+    made = {label: PALETTE[number % len(PALETTE)] for number, label in enumerate(methods)}
     return {**made, **dict.fromkeys(answer.controls, GREY), answer.best_control: "#000000"}
 
 
@@ -82,7 +83,10 @@ def scatter(answer: Answer) -> Image.Image:
 
 
 def reliability(answer: Answer) -> str:
-    """RMSE of the pixels whose stated 1 σ lies in one of ten equally full bins: on the diagonal the σ is honest."""
+    """RMSE of the pixels whose stated 1 σ lies in one of ten equally full bins: on the diagonal the σ is honest, below it too large.
+
+    A method that states the same σ everywhere has one point.
+    """
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for label in [*answer.methods, answer.best_control]:
         truth, prediction, std = _pairs(answer, label)
@@ -90,9 +94,12 @@ def reliability(answer: Answer) -> str:
         truth, prediction, std = truth[known], prediction[known], std[known]
         if not std.size:
             continue
-        order = np.array_split(np.argsort(std, kind="stable"), _BINS)
-        stated = [float(np.sqrt(np.mean(std[part] ** 2))) for part in order if part.size]
-        found = [float(np.sqrt(np.mean((prediction - truth)[part] ** 2))) for part in order if part.size]
+        # Bounds that coincide fall together: of equal σ no part is surer than another.
+        bounds = np.unique(np.quantile(std, np.linspace(0, 1, _BINS + 1)[1:-1]))
+        of_bin = np.searchsorted(bounds, std)
+        parts = [of_bin == number for number in np.unique(of_bin)]
+        stated = [float(np.sqrt(np.mean(std[part] ** 2))) for part in parts]
+        found = [float(np.sqrt(np.mean((prediction - truth)[part] ** 2))) for part in parts]
         lines[label] = stated, found
     end = 1.05 * max((value for line in lines.values() for part in line for value in part), default=1.0)
     chart = Chart((0, end), (0, end), ("stated 1 σ", "RMSE"))
@@ -111,8 +118,8 @@ def performance(answer: Answer) -> str:
     sharpness of the truth than the nearest fine image is.
     """
     rows = {row.name: row for row in answer.rows if row.stratum == ALL}
-    width, height, radius = 620, 360, 280.0
-    centre = (width / 2, height - 42.0)
+    width, height, radius = 720, 360, 280.0
+    centre = (radius + 30, height - 42.0)
     far = 1.1 * max(row.rmse for row in rows.values())
 
     def at(rmse: float, edge: float) -> tuple[float, float]:
@@ -126,12 +133,13 @@ def performance(answer: Answer) -> str:
     inputs = min(rows["nearest"].rmse, rows["coarse"].rmse)
     sharp = abs(rows["nearest"].edge)
     parts = [sector(inputs, abs(rows["coarse"].edge), "#eef3e6"), sector(rows[answer.best_control].rmse, sharp, "#d3e5bd")]
-    for share in (0.25, 0.5, 0.75, 1.0):
-        reach = radius * share
+    for rmse in [*ticks(0.0, far, 4)[1:], far]:
+        reach = radius * rmse / far
         start, end = centre[0] - reach, centre[0] + reach
         arc = f"M{start:.1f},{centre[1]:.1f} A{reach:.1f},{reach:.1f} 0 0 1 {end:.1f},{centre[1]:.1f}"
         parts.append(f'<path d="{arc}" fill="none" stroke="#d6d6d2"/>')
-        parts.append(f'<text x="{end:.1f}" y="{centre[1] + 14:.1f}" font-size="11" text-anchor="middle">{far * share:.3f}</text>')
+        if rmse < far:
+            parts.append(f'<text x="{end:.1f}" y="{centre[1] + 14:.1f}" font-size="11" text-anchor="middle">{rmse:g}</text>')
     for edge in (-1.0, -0.5, 0.0, 0.5, 1.0):
         x, y = at(far, edge)
         parts.append(f'<line x1="{centre[0]}" y1="{centre[1]}" x2="{x:.1f}" y2="{y:.1f}" stroke="#d6d6d2"/>')
@@ -139,33 +147,37 @@ def performance(answer: Answer) -> str:
     parts.append(f'<text x="{centre[0]}" y="{height - 8}" font-size="12" text-anchor="middle">distance: RMSE, angle: EDGE</text>')
     bias = max(abs(row.bias) for row in rows.values()) or 1.0
     placed = sorted((at(row.rmse, row.edge)[::-1], name) for name, row in rows.items() if math.isfinite(row.edge))
-    free = 0.0
-    for (y, x), name in placed:
+    # Names stand in a column beside the points, in their order, so that none hides another.
+    column, step = centre[0] + radius + 26, 15.0
+    middle = sum(y for (y, _), _ in placed) / max(len(placed), 1)
+    line = max(16.0, min(middle - step * len(placed) / 2, centre[1] - step * len(placed)))
+    for number, ((y, x), name) in enumerate(placed):
         row = rows[name]
         red, green, blue = diverging(np.array([[row.bias]]), bias)[0, 0]
         ring = 1 + 8 * min(abs(row.lbp), 1.0) if math.isfinite(row.lbp) else 1
         shape = f"RMSE {row.rmse:.4f}, EDGE {row.edge:+.3f}, AD {row.bias:+.4f}, LBP {row.lbp:+.3f}"
         rim, ink = (GREY, "#6c6e74") if row.control else ("#202124", "#202124")
-        # Names stand apart, also where the points do not.
-        free = max(y + 4, free + 12)
+        free = line + step * number
+        leader = f'x1="{x + 6:.1f}" y1="{y:.1f}" x2="{column - 4:.1f}" y2="{free - 4:.1f}"'
+        parts.append(f'<line {leader} stroke="{rim}" stroke-width="0.6" stroke-opacity="0.6"/>')
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="rgb({red},{green},{blue})" stroke="{rim}" stroke-width="{ring:.1f}">'
             f"<title>{escape(name)}: {shape}</title></circle>"
         )
-        parts.append(f'<line x1="{x + 6:.1f}" y1="{y:.1f}" x2="{x + 22:.1f}" y2="{free - 4:.1f}" stroke="#d6d6d2"/>')
-        parts.append(f'<text x="{x + 24:.1f}" y="{free:.1f}" font-size="11" fill="{ink}">{escape(name)}</text>')
+        parts.append(f'<text x="{column:.1f}" y="{free:.1f}" font-size="11" fill="{ink}">{escape(name)}</text>')
     return frame((width, height), parts)
 
 
 def key(answer: Answer) -> str:
     """Which colour is whose."""
-    return legend([(label, colours(answer)[label]) for label in [*answer.methods, answer.best_control]])
+    names = {label: label for label in answer.methods} | {answer.best_control: f"{answer.best_control} (best control)"}
+    return legend([(name, colours(answer)[label]) for label, name in names.items()])
 
 
 def series(answer: Answer, cache: Path) -> list[tuple[str, str]]:
     """Predicted courses at three points: where the straight line errs most, where it errs as usual, and where it errs least.
 
-    Drawn where the coarse series is daily. What was observed is a dot, the withheld image or the truth a ring.
+    Drawn where the coarse series is daily. What was observed is a dot, what was withheld a ring, the truth of a sandbox a broad line.
 
     Returns
     -------
@@ -178,12 +190,13 @@ def series(answer: Answer, cache: Path) -> list[tuple[str, str]]:
     target = case.targets[len(case.targets) // 2]
     truth, linear = case.expected(target), said["linear"].mean[target]
     off = np.where(np.isfinite(truth) & np.isfinite(linear), np.abs(truth - linear), np.nan).mean(axis=0)
-    ranks = {"the straight line errs most": 99.9, "it errs as usual": 50.0, "it errs least": 1.0}
+    ranks = {"linear errs most": 99.9, "linear errs as usual": 50.0, "linear errs least": 1.0}
     made = []
     for name, rank in ranks.items():
         level = np.nanpercentile(off, rank)
         row, col = np.unravel_index(int(np.nanargmin(np.abs(off - level))), off.shape)
-        made.append((f"row {row}, column {col}: {name}", _course(answer, case, target, int(row), int(col), cache)))
+        said_of = f"Where {name} (row {row}, column {col}). Dot: observed; ring: withheld."
+        made.append((said_of, _course(answer, case, target, int(row), int(col), cache)))
     return made
 
 
@@ -218,7 +231,7 @@ def _course(answer: Answer, case: Case, target: int, row: int, col: int, cache: 
     for label, line in reversed(lines.items()):
         chart.line([day - first for day in days], line, shade[label], 4.0 if label == "truth" else 1.5)
     chart.dots([day - first for day, _ in observed], [value for _, value in observed], "#202124")
-    chart.dots([day - first for day, _ in held], [value for _, value in held], "#e4572e", 5, "withheld")
+    chart.dots([day - first for day, _ in held], [value for _, value in held], "#202124", 5, "withheld", ring=True)
     return chart.svg()
 
 

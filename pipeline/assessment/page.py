@@ -6,13 +6,17 @@ import base64
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import date
 from html import escape
 from pathlib import Path
 
 from pipeline.assessment import figures
 from pipeline.assessment.assess import ALL, TILE, Answer, Progress
+from pipeline.assessment.digests import digest
+from pipeline.assessment.predicting import code_of
 from pipeline.assessment.scoring import Difference, Row
 from pipeline.assessment.tables import FULL, csv_text, differences_markdown, headings, json_text, markdown, occasions, row_cells
 from pipeline.grid import day_from_number
@@ -22,17 +26,20 @@ _MAPPED = 2
 """Targets of an experiment that error maps are drawn of."""
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #202124; background: #fafaf8; margin: 2rem auto; max-width: 1240px; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; color: #202124; background: #fafaf8; margin: 2rem auto; max-width: 1340px; padding: 0 1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.25rem; margin-top: 3rem; border-top: 1px solid #d6d6d2; padding-top: 1rem }
 h3 { font-size: 1rem; margin-bottom: .3rem }
 table { border-collapse: collapse; font-size: 12.5px; font-variant-numeric: tabular-nums }
-table { display: block; overflow-x: auto; white-space: nowrap }
-th, td { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #e6e6e2 } th { font-weight: 600; text-align: right }
-th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left }
-tr.control { color: #6c6e74; font-style: italic } tr.best td:nth-child(2), tr.best td:nth-child(3) { font-weight: 700 }
-.loses { color: #a4372b } .note { color: #6c6e74 } .row { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start }
-figure { margin: 0 } figcaption { font-size: 12.5px; color: #6c6e74; max-width: 40rem } img { max-width: 100% } details { margin: .6rem 0 }
-nav a { display: block }
+table { display: block; overflow-x: auto }
+th, td { padding: .15rem .45rem; text-align: right; border-bottom: 1px solid #e6e6e2 } td { white-space: nowrap }
+th { font-weight: 600; vertical-align: bottom } th:first-child, td:first-child, .words th, .words td { text-align: left }
+td:first-child, th:first-child { position: sticky; left: 0; background: #fafaf8 }
+tr.control { color: #6c6e74; font-style: italic } tr.best td:nth-child(-n+2) { font-weight: 700 }
+.beats { color: #2f6b3a } .loses { color: #a4372b } .undecided { color: #8a6410 } .note { color: #6c6e74 }
+.row { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; margin-bottom: 1rem }
+figure { margin: 0; width: min-content } figcaption { font-size: 12.5px; color: #6c6e74; min-width: 100% }
+img { max-width: calc(100vw - 2rem) }
+details { margin: .4rem 0 } summary { cursor: pointer } nav a { display: block }
 """
 
 
@@ -120,13 +127,14 @@ def _sentences(answer: Answer) -> list[str]:
 
 
 def _section(answer: Answer, pictures: Sequence[tuple[str, bytes, str]], drawn: Sequence[tuple[str, str, str]]) -> str:
+    every = [row for row in answer.rows if row.stratum == ALL]
     strata = list(dict.fromkeys(row.stratum for row in answer.rows))
-    others = "".join(
-        f"<details><summary>{escape(stratum)}</summary>{_table([row for row in answer.rows if row.stratum == stratum])}</details>"
-        for stratum in strata
-        if stratum != ALL
-    )
-    said = "".join(f"<li{' class=loses' if _bad(words) else ''}>{escape(words)}</li>" for words in _sentences(answer))
+    others = "".join(_stratum([row for row in answer.rows if row.stratum == stratum]) for stratum in strata if stratum != ALL)
+    said = "".join(f'<li class="{_kind(words)}">{escape(words)}</li>' for words in _sentences(answer))
+    differences = [found for found in answer.differences if found.stratum == ALL]
+    to_control = [found for found in differences if found.other == answer.best_control]
+    pairs = [found for found in differences if found not in to_control]
+    between = f"<details><summary>of methods by pairs</summary>{_differences(pairs)}</details>" if pairs else ""
     seconds = ", ".join(f"{label} {answer.seconds(label):.1f} s" for label in answer.methods)
     images = "".join(
         f'<figure><img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(content).decode()}"></figure>'
@@ -135,19 +143,34 @@ def _section(answer: Answer, pictures: Sequence[tuple[str, bytes, str]], drawn: 
     charts = "".join(f"<figure>{svg}<figcaption>{escape(_flat(title))}</figcaption></figure>" for _, svg, title in drawn)
     return (
         f'<h2 id="{escape(answer.experiment.name)}">{escape(answer.experiment.title)}</h2><ul>{said}</ul>'
-        f"<h3>All pixels</h3>{_table([row for row in answer.rows if row.stratum == ALL])}"
+        f"<h3>All pixels ({every[0].pixels:,})</h3>{_table(every)}"
         f'<p class="note">Time of estimate, prepare and predict when made: {escape(seconds)}.</p>'
-        f"<h3>Paired differences of RMSE, all pixels</h3>{_differences([found for found in answer.differences if found.stratum == ALL])}"
+        f"<h3>Paired differences of RMSE, all pixels</h3>{_differences(to_control)}{between}"
         f'<h3>Strata</h3>{others}<h3>Figures</h3>{figures.key(answer)}<div class="row">{charts}</div>{images}'
     )
 
 
+def _stratum(rows: Sequence[Row]) -> str:
+    """The table of a stratum behind a line that says what matters: how large it is, and whether its best image is a control."""
+    best, control = rows[0], next((row for row in rows if row.control), rows[0])
+    said = f"{best.pixels:,} pixels, best: {best.name} {best.rmse:.4f}"
+    beside = "" if best.control else f"; {control.name} {control.rmse:.4f}"
+    summary = f'{escape(best.stratum)} <span class="note">{escape(said + beside)}</span>'
+    return f"<details><summary>{summary}</summary>{_table(rows)}</details>"
+
+
 def _table(rows: Sequence[Row]) -> str:
-    head = "".join(f"<th>{escape(title)}</th>" for title in headings(FULL))
+    """Rows of one stratum: without what is said above them, figures that none of them has, and a coverage that is whole for all."""
+    columns = [column for column in FULL if any(not math.isnan(getattr(row, column[0])) for row in rows)]
+    left_out = {"stratum", "pixels", *(["coverage"] if all(row.coverage == 1 for row in rows) else [])}
+    shown = [place for place, title in enumerate(headings(columns)) if title not in left_out]
+    titles = [headings(columns)[place].replace(" %", "\u00a0%").replace(" σ", "\u00a0σ") for place in shown]
+    head = "".join(f"<th>{escape(title)}</th>" for title in titles)
     body = "".join(
         f'<tr class="{"control" if row.control else ""}{" best" if number == 0 else ""}">'
-        f"{''.join(f'<td>{escape(cell)}</td>' for cell in row_cells(row, FULL))}</tr>"
+        f"{''.join(f'<td>{escape(cells[place])}</td>' for place in shown)}</tr>"
         for number, row in enumerate(rows)
+        for cells in [row_cells(row, columns)]
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -156,9 +179,11 @@ def _differences(differences: Sequence[Difference]) -> str:
     rows = []
     for found in differences:
         value = f"<b>{found.rmse:+.5f}</b>" if found.decided else f"{found.rmse:+.5f}"
-        cells = [escape(found.name), f"less {escape(found.other)}", value, f"{found.low:+.5f} to {found.high:+.5f}", occasions(found.days)]
+        cells = [escape(found.name), escape(found.other), value, f"{found.low:+.5f} to {found.high:+.5f}", occasions(found.days)]
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    return f"<table><tbody>{''.join(rows)}</tbody></table><p class='note'>Bold: zero lies outside the 95 % interval.</p>"
+    head = "<tr><th>image</th><th>less</th><th>RMSE</th><th>95 %</th><th>drawn from</th></tr>"
+    note = "<p class='note'>Below zero the image is better. Bold: zero lies outside the 95 % interval.</p>"
+    return f"<table class='words'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>{note}"
 
 
 def _differences_csv(differences: Sequence[Difference]) -> str:
@@ -172,15 +197,24 @@ def _differences_csv(differences: Sequence[Difference]) -> str:
 def _described(answer: Answer) -> dict[str, object]:
     return {
         "experiment": answer.experiment.model_dump(mode="json"),
-        "methods": {entrant.label: {"method": entrant.method, "options": dict(entrant.options)} for entrant in answer.line},
+        "measured": date.today(),
+        "methods": {
+            entrant.label: {"method": entrant.method, "options": dict(entrant.options), "source": digest(code_of(entrant.method))}
+            for entrant in answer.line
+        },
         "seconds": {entrant.label: answer.seconds(entrant.label) for entrant in answer.line},
         "verdicts": answer.verdicts(),
         "failed": dict(answer.failed),
     }
 
 
-def _bad(sentence: str) -> bool:
-    return any(words in sentence for words in ("DOES NOT", "NOT DECIDED", "FAILED"))
+def _kind(sentence: str) -> str:
+    """How a sentence is coloured: what loses or failed, what chance may have decided, what wins; nothing for other words."""
+    if "DOES NOT" in sentence or "FAILED" in sentence:
+        return "loses"
+    if "NOT DECIDED" in sentence:
+        return "undecided"
+    return "beats" if "beats every control" in sentence else ""
 
 
 def _flat(words: str) -> str:

@@ -125,7 +125,7 @@ def _key(entrant: Entrant, block: FusionInput, days: Sequence[int], parameters: 
     described = [block.fine_days, block.coarse_days, block.scale, block.resolution, block.origin, sorted(block.layers), list(days)]
     chosen = options_of(entrant.method, entrant.options).model_dump(mode="json")
     return digest(
-        _code(entrant.method),
+        code_of(entrant.method),
         chosen,
         described,
         parameters,
@@ -142,7 +142,7 @@ _LISTS = frozenset({registry.__name__, options.__name__})
 """They grow with every method; the options themselves are part of the digest."""
 
 
-def _code(method: str) -> list[str]:
+def code_of(method: str) -> list[str]:
     """Digests of the code of a method. One that builds others through the registry may use any of them."""
     module = _module(method)
     builds = registry.__name__.encode() in sources(module, _LISTS)[module]

@@ -12,6 +12,7 @@ import pytest
 from pipeline.assessment.charts import Chart, legend, ticks
 from pipeline.assessment.digests import code_digest, digest
 from pipeline.assessment.figures import diverging
+from pipeline.assessment.page import _kind, _table
 from pipeline.assessment.scoring import Difference, Row
 from pipeline.assessment.tables import FULL, differences_markdown, headings, markdown, row_cells
 
@@ -47,6 +48,37 @@ def test_a_line_leaves_out_what_is_not_known() -> None:
     chart.line([0, 1, 2], [0.0, math.nan, 1.0], "red")
     (points,) = re.findall(r'points="([^"]*)"', chart.svg())
     assert len(points.split()) == 2
+
+
+def test_what_was_withheld_is_a_ring_and_what_was_observed_a_dot() -> None:
+    chart = Chart((0, 1), (0, 1), ("x", "y"))
+    chart.dots([0.5], [0.5], "black", ring=True)
+    chart.dots([0.5], [0.5], "black")
+    ring, dot = (element for element in ElementTree.fromstring(chart.svg()).iter() if element.tag.endswith("circle"))
+    assert (ring.get("fill"), ring.get("stroke")) == ("none", "black")
+    assert dot.get("fill") == "black"
+
+
+def test_a_table_of_the_page_leaves_out_figures_that_no_image_has() -> None:
+    whole, bare = _table([row()]), _table([row(roughness=math.nan, sam=math.nan)])
+    assert "<th>roughness</th>" in whole
+    assert "<th>SAM</th>" in whole
+    assert "roughness" not in bare
+    assert "SAM" not in bare
+    assert bare.count("<th>") == bare.count("<td>") == whole.count("<td>") - 2
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kind"),
+    [
+        ("On all pixels a beats every control: less.", "beats"),
+        ("On all pixels a beats every control: less: NOT DECIDED.", "undecided"),
+        ("On all pixels a DOES NOT beat the control b: more: NOT DECIDED.", "loses"),
+        ("Withheld: 2001-07-11 (this date only).", ""),
+    ],
+)
+def test_a_win_that_chance_may_have_made_is_not_shown_as_one(sentence: str, kind: str) -> None:
+    assert _kind(sentence) == kind
 
 
 def test_a_legend_names_every_colour() -> None:
