@@ -203,47 +203,22 @@ def agreement(area_file: AreaFile, as_json: AsJson = False) -> None:
     _say("of two figures the first is without the step, the second with it")
 
 
-@app.command(epilog="Example: `landfuse methods --json`")
-def methods(as_json: AsJson = False) -> None:
-    """List the fusion methods: what they are, what they need, how far they look."""
+@app.command(epilog="Examples: `landfuse methods` · `landfuse methods starfm` · `landfuse methods --json`")
+def methods(
+    name: Annotated[str | None, typer.Argument(help="One method in full; all of them when left out.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the fusion methods: what they are and need, how far they look, what they cost, and how they stand against the controls."""
+    from pipeline.assessment.listing import all_methods, described, one_method
     from pipeline.fusion.registry import specs
 
-    rows: list[dict[str, Any]] = []
-    for name, spec in specs().items():
-        options = spec.options()
-        before, after = options.support()
-        rows.append(
-            {
-                "name": name,
-                "title": spec.title,
-                "source": spec.source,
-                "needs": sorted(spec.needs),
-                "control": spec.control,
-                "support_days": [before, after],
-                "halo_m": options.halo(),
-                "options": {key: field.default for key, field in spec.options.model_fields.items()},
-            }
-        )
     if as_json:
-        _print_json(rows)
-        return
-    table = Table("method", "what it does", "needs", "support", "halo")
-    ordered = sorted(rows, key=lambda row: row["control"])
-    for row, following in zip(ordered, [*ordered[1:], ordered[-1]], strict=True):
-        before, after = row["support_days"]
-        title = Text(row["title"])
-        if not row["control"]:
-            title.append(f"\n{row['source']}", "dim")
-        table.add_row(
-            Text(row["name"], "dim" if row["control"] else "bold"),
-            title,
-            "\n".join(row["needs"]),
-            f"−{before} +{after} d",
-            f"{row['halo_m']:.0f} m",
-            end_section=row["control"] != following["control"],
-        )
-    out.print(table)
-    _tell("Below the line: the controls, which every score stands beside. Options of each method: landfuse methods --json")
+        _print_json(described(name) if name else [described(each) for each in specs()])
+    elif name:
+        out.print(one_method(name))
+    else:
+        out.print(all_methods())
+        _say(" One method in full: landfuse methods NAME")
 
 
 @app.command(epilog="Example: `landfuse assess benchmarks/experiments/cia-*.yaml --methods starfm,residual --data ../shared/data`")

@@ -16,7 +16,9 @@ EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/area.
 PROVIDERS = ("planetary-computer", "usgs-landsatlook", "earth-search", "lpcloud")
 
 
-@pytest.mark.parametrize(("script", "page"), [("generate_area_file", "area-file.md"), ("generate_sensors", "sensors.md")])
+@pytest.mark.parametrize(
+    ("script", "page"), [("generate_area_file", "area-file.md"), ("generate_sensors", "sensors.md"), ("generate_methods", "methods.md")]
+)
 def test_a_generated_page_says_what_the_code_says_now(script: str, page: str) -> None:
     program = f"import sys; sys.path.insert(0, 'docs'); import {script}; print({script}.text(), end='')"
     made = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout

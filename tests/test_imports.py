@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -19,6 +21,12 @@ def test_every_room_imports_only_what_the_architecture_allows() -> None:
 def test_methods_are_listed_and_their_options_checked_without_torch() -> None:
     code = "from pipeline.fusion.registry import options_of, specs; [options_of(name, {}) for name in specs()]"
     assert not loaded_by(code) & {"torch", "scipy"}
+
+
+@pytest.mark.parametrize("arguments", [["methods"], ["methods", "starfm"], ["methods", "--json"]])
+def test_methods_are_shown_with_costs_and_scores_without_anything_heavy(arguments: list[str]) -> None:
+    code = f"import contextlib, pipeline.cli as cli\nwith contextlib.suppress(SystemExit):\n    cli.app({arguments})"
+    assert not loaded_by(code) & {"torch", "scipy", "numba", "prefect", "dask", "xarray", "zarr", "rasterio"}
 
 
 def test_the_command_line_shows_its_help_without_anything_heavy() -> None:
