@@ -31,6 +31,9 @@ _CROP = 10
 _EVERY, _AROUND = 4, 40
 """Days between the points of a series, and days that it shows on either side of a target."""
 
+_RIM = 2.0
+"""RMSE at the rim of the diagram of all-round performance, at most, over the smallest: beyond it nothing needs to be told apart."""
+
 _COURSES = 5
 """So many of the best methods are drawn as series."""
 
@@ -115,16 +118,17 @@ def performance(answer: Answer) -> str:
 
     Colour: AD (blue too dark, red too bright); ring: LBP, the wider the farther from 0. *Fair*: nearer than the better of the two inputs,
     the nearest fine image and the coarse one, and not smoother than the coarse. *Good*: nearer than every control, and no farther from the
-    sharpness of the truth than the nearest fine image is.
+    sharpness of the truth than the nearest fine image is. What errs more than twice as much as the best lies on the rim, with its RMSE.
     """
     rows = {row.name: row for row in answer.rows if row.stratum == ALL}
     width, height, radius = 720, 360, 280.0
     centre = (radius + 30, height - 42.0)
-    far = 1.1 * max(row.rmse for row in rows.values())
+    errors = [row.rmse for row in rows.values()]
+    far = max(min(1.1 * max(errors), _RIM * min(errors)), 1e-9)
 
     def at(rmse: float, edge: float) -> tuple[float, float]:
-        angle = math.pi / 2 * (1 - max(-1.0, min(1.0, edge)))
-        return centre[0] + radius * rmse / far * math.cos(angle), centre[1] - radius * rmse / far * math.sin(angle)
+        angle, reach = math.pi / 2 * (1 - max(-1.0, min(1.0, edge))), radius * min(rmse / far, 1.0)
+        return centre[0] + reach * math.cos(angle), centre[1] - reach * math.sin(angle)
 
     def sector(rmse: float, edge: float, colour: str) -> str:
         rim = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(rmse, -edge + 2 * edge * step / 40) for step in range(41)))
@@ -156,6 +160,7 @@ def performance(answer: Answer) -> str:
         red, green, blue = diverging(np.array([[row.bias]]), bias)[0, 0]
         ring = 1 + 8 * min(abs(row.lbp), 1.0) if math.isfinite(row.lbp) else 1
         shape = f"RMSE {row.rmse:.4f}, EDGE {row.edge:+.3f}, AD {row.bias:+.4f}, LBP {row.lbp:+.3f}"
+        said = f"{name} {row.rmse:.4f}" if row.rmse > far else name
         rim, ink = (GREY, "#6c6e74") if row.control else ("#202124", "#202124")
         free = line + step * number
         leader = f'x1="{x + 6:.1f}" y1="{y:.1f}" x2="{column - 4:.1f}" y2="{free - 4:.1f}"'
@@ -164,7 +169,7 @@ def performance(answer: Answer) -> str:
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="rgb({red},{green},{blue})" stroke="{rim}" stroke-width="{ring:.1f}">'
             f"<title>{escape(name)}: {shape}</title></circle>"
         )
-        parts.append(f'<text x="{column:.1f}" y="{free:.1f}" font-size="11" fill="{ink}">{escape(name)}</text>')
+        parts.append(f'<text x="{column:.1f}" y="{free:.1f}" font-size="11" fill="{ink}">{escape(said)}</text>')
     return frame((width, height), parts)
 
 
