@@ -10,10 +10,10 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.fusion.frame import ages, complete
+from pipeline.fusion.frame import Frame
 from pipeline.fusion.interface import DayPrediction, FusionInput, MethodOptions
 from pipeline.fusion.references import References
-from pipeline.fusion.withheld import ErrorModel, gap_between, withheld_errors
+from pipeline.fusion.withheld import Circumstances, withheld_errors
 
 Analysis = TypeVar("Analysis")
 
@@ -24,14 +24,12 @@ class State(Generic[Analysis]):
 
     Parameters
     ----------
-    references : References
-    errors : ErrorModel
+    frame : Frame
     analysis
         What the method found out about the references.
     """
 
-    references: References
-    errors: ErrorModel
+    frame: Frame
     analysis: Analysis
 
 
@@ -52,26 +50,24 @@ class ArchiveMethod(ABC, Generic[Analysis]):
     def estimate(self, samples: Sequence[FusionInput]) -> dict[str, Any]:
         """Learn how large the errors are at withheld observations."""
 
-        def gap(state: State[Analysis], target: int) -> Tensor:
-            return gap_between(*ages(state.references, self._around(state.references, target), target))
+        def circumstances(state: State[Analysis], target: int) -> Circumstances:
+            return state.frame.around(self._around(state.frame.references, target), target).circumstances
 
-        return withheld_errors(self, samples, gap)
+        return withheld_errors(self, samples, circumstances)
 
     def prepare(self, block: FusionInput, parameters: Mapping[str, Any], device: torch.device) -> State[Analysis]:
-        references = References.of(block, device)
-        return State(references, ErrorModel.of(parameters), self.analyse(references))
+        frame = Frame.of(block, parameters, device)
+        return State(frame, self.analyse(frame.references))
 
     def days(self, state: State[Analysis], targets: Sequence[int]) -> Iterator[DayPrediction]:
         for target in targets:
             yield self._day(state, target)
 
     def _day(self, state: State[Analysis], target: int) -> DayPrediction:
-        references = state.references
+        references = state.frame.references
         indices = self._around(references, target)
-        before, after = ages(references, indices, target)
         predicted = self.predict(references, state.analysis, indices, target) if indices else None
-        used = torch.isfinite(before), torch.isfinite(after)
-        return complete(references, state.errors, target, predicted, gap_between(before, after), used)
+        return state.frame.complete(target, predicted, state.frame.around(indices, target))
 
     def _around(self, references: References, target: int) -> list[int]:
         return references.around(target, *self.options.support())

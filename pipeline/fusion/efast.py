@@ -2,6 +2,8 @@
 
 Senty, Guzinski, Grogan, Buitenwerf, Ardö, Eklundh, Koukos, Tagesson & Munk 2024, Fast fusion of Sentinel-2 and Sentinel-3 time
 series over rangelands (Remote Sensing 16, 1833).
+
+An observation in doubt weighs as much less as its variance is larger, which the paper does not know of.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ class Efast(ArchiveMethod[Tensor]):
             day = block.fine_days[index]
             in_time = max(math.exp(-0.5 * ((day - target) / self.options.sigma) ** 2), _LEAST_IN_TIME)
             weight = lift(analysis[index], block.scale).clamp_(min=_LEAST).mul_(references.clear[index]).mul_(in_time)
+            if block.fine_doubt is not None:
+                weight /= block.fine_doubt[index].square()
             moved = lift(coarse_change(references.coarse_of(day)[0], today), block.scale).add_(block.fine[index])
             total.addcmul_(torch.nan_to_num_(moved), weight)
             weights += weight

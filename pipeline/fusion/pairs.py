@@ -3,6 +3,8 @@
 Clouded pixels of a pair are filled from the nearest clear observations in time, moved to the
 day of the pair by the lifted coarse change, so that a window never mixes days. Where no image of the
 support is clear, the lifted coarse of the day speaks.
+
+An observation in doubt is taken like any other, since a pair must be of one day; its doubt makes σ larger (`pipeline.fusion.frame`).
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.fusion.frame import ages, complete
+from pipeline.fusion.frame import Frame
 from pipeline.fusion.interface import DayPrediction, FusionInput, MethodOptions
 from pipeline.fusion.references import References
-from pipeline.fusion.withheld import ErrorModel, gap_between, withheld_errors
+from pipeline.fusion.withheld import Circumstances, withheld_errors
 from pipeline.operators.resample import lift
 
 Analysis = TypeVar("Analysis")
@@ -70,15 +72,13 @@ class State(Generic[Analysis]):
 
     Parameters
     ----------
-    references : References
-    errors : ErrorModel
+    frame : Frame
     recipes : tuple of Recipe
     analysis
         What the method made of the pairs of these recipes.
     """
 
-    references: References
-    errors: ErrorModel
+    frame: Frame
     recipes: tuple[Recipe, ...] = ()
     analysis: Analysis | None = field(default=None)
 
@@ -146,14 +146,14 @@ class PairMethod(ABC, Generic[Analysis]):
     def with_errors(self, samples: Sequence[FusionInput], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters, and how large the errors with them are at withheld observations."""
 
-        def gap(state: State[Analysis], target: int) -> Tensor:
-            return self._gap(*ages(state.references, self._around(state.references, target), target))
+        def circumstances(state: State[Analysis], target: int) -> Circumstances:
+            return state.frame.around(self._around(state.frame.references, target), target).circumstances
 
-        return {**parameters, **withheld_errors(self, samples, gap, parameters)}
+        return {**parameters, **withheld_errors(self, samples, circumstances, parameters)}
 
     def prepare(self, block: FusionInput, parameters: Mapping[str, Any], device: torch.device) -> State[Analysis]:
         """Move the block; which images make pairs is known with the first target only."""
-        return State(References.of(block, device, parameters), ErrorModel.of(parameters))
+        return State(Frame.of(block, parameters, device, self.two_sided))
 
     def days(self, state: State[Analysis], targets: Sequence[int]) -> Iterator[DayPrediction]:
         """Predict days; those that follow each other between the same pairs share their analysis."""
@@ -161,20 +161,18 @@ class PairMethod(ABC, Generic[Analysis]):
             yield self._day(state, target)
 
     def _day(self, state: State[Analysis], target: int) -> DayPrediction:
-        references = state.references
-        before, after = ages(references, self._around(references, target), target)
-        gap = self._gap(before, after)
-        seen = torch.isfinite(gap)
+        references = state.frame.references
+        indices = self._around(references, target)
+        observed = state.frame.around(indices, target)
         predicted = None
-        recipes = tuple(recipe_of(references, main, self._around(references, target)) for main in self._mains(references, target))
-        if recipes and bool(seen.any()):
+        recipes = tuple(recipe_of(references, main, indices) for main in self._mains(references, target))
+        if recipes and bool(torch.isfinite(observed.circumstances.gap).any()):
             if state.analysis is None or recipes != state.recipes:
                 state.analysis = None  # Not two at a time.
                 state.analysis = self.analyse(references, [pair_of(references, recipe) for recipe in recipes])
                 state.recipes = recipes
             predicted = self.predict(references, state.analysis, target)
-        used = (torch.isfinite(before), torch.isfinite(after)) if self.two_sided else (seen, torch.zeros_like(seen))
-        return complete(references, state.errors, target, predicted, gap, used)
+        return state.frame.complete(target, predicted, observed)
 
     def _around(self, references: References, target: int) -> list[int]:
         return references.around(target, *self.options.support())
@@ -187,6 +185,3 @@ class PairMethod(ABC, Generic[Analysis]):
             return sorted(indices, key=lambda index: (abs(days[index] - target), days[index]))[:1]
         before, after = [index for index in indices if days[index] < target], [index for index in indices if days[index] > target]
         return before[-1:] + after[:1]
-
-    def _gap(self, before: Tensor, after: Tensor) -> Tensor:
-        return gap_between(before, after) if self.two_sided else torch.minimum(before, after)

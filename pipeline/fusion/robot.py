@@ -7,7 +7,8 @@ Chen, Wang & Gong 2023, ROBOT: a spatiotemporal fusion model toward seamless dat
 
 with coarse images C, fine images F, and the mean F_n of the fine images before and after the target. The windows of the paper overlap by a
 third; here there is one around every coarse cell and the weights are interpolated, so that no edge of a window shows. As in
-iROBOT (Guo et al. 2025, JAG 144, 104964) images that are hidden in half of a window have no say there.
+iROBOT (Guo et al. 2025, JAG 144, 104964) images that are hidden in half of a window have no say there. The weights are of windows, so
+an observation in doubt has the weight of its neighbours; its doubt makes σ larger.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipeline.fusion.archive import ArchiveMethod
 from pipeline.fusion.options import RobotOptions
 from pipeline.fusion.pairs import Recipe, pair_of, recipe_of
 from pipeline.fusion.references import References
+from pipeline.operators.least_squares import non_negative
 from pipeline.operators.resample import lift
 from pipeline.operators.spatial import box_sum
 from pipeline.operators.window import radius_of
@@ -34,9 +36,6 @@ _WINDOW = 900
 
 _WHOLE = (0.98, 1.02)
 """Sum of the weights between which the coarse residual is left out."""
-
-_SWEEPS = 30
-"""Of coordinate descent, after which few weights are still wrongly zero or not."""
 
 _AT_ONCE = 1 << 21
 """Values of an image of which products are taken at once."""
@@ -140,62 +139,6 @@ class Robot(ArchiveMethod[Kept]):
         off = known & ((total < _WHOLE[0]) | (total > _WHOLE[1]))
         residual = (today - torch.einsum("kyx,kbyx->byx", weights, coarse)).mul_(off)
         return weights.to(block.fine.dtype), residual.to(block.fine.dtype)
-
-
-def non_negative(gram: Tensor, right: Tensor, usable: Tensor, start: Tensor) -> Tensor:
-    """Weights w ≥ 0 that minimise ½ w'Gw − r'w (Lawson & Hanson 1974, ch. 23, begun where coordinate descent ends).
-
-    Parameters
-    ----------
-    gram : Tensor, (K, K, ...) float64
-    right : Tensor, (K, ...)
-    usable : Tensor, (K, ...) bool
-        The others are zero.
-    start : Tensor, (K, ...)
-        Where to begin.
-
-    Returns
-    -------
-    Tensor, (K, ...)
-    """
-    count = len(right)
-    weights, free = (part.flatten(1).T.contiguous() for part in _descended(gram, right, usable, start))
-    matrix, goal, allowed = gram.flatten(2).permute(2, 0, 1), right.flatten(1).T, usable.flatten(1).T
-    ridge = matrix.diagonal(dim1=1, dim2=2).clamp(min=1e-6).mul(1e-9)
-    least = goal.abs().amax(dim=1).mul_(1e-9)
-    left = torch.arange(len(weights), device=weights.device)
-    for _ in range(3 * count):
-        now, inside, system = weights[left], free[left], matrix[left]
-        masked = system * inside[:, :, None] * inside[:, None, :] + torch.diag_embed(torch.where(inside, ridge[left], 1.0))
-        solved = torch.linalg.solve(masked, goal[left] * inside)
-        # As far as the first weight that becomes zero, which is then no longer free.
-        length = torch.where(inside & (solved <= 0), now / (now - solved).clamp(min=1e-300), 1.0).amin(dim=1, keepdim=True)
-        now = now.lerp(solved, length).clamp_(min=0.0).mul_(inside)
-        whole = length[:, 0] >= 1
-        inside &= whole[:, None] | (now > 1e-12)
-        # Where none became zero, the zero weight that would gain most is set free.
-        slope = (goal[left] - (system @ now[..., None])[..., 0]).masked_fill_(inside | ~allowed[left], -torch.inf)
-        best, place = slope.max(dim=1)
-        gains = whole & (best > least[left])
-        inside |= torch.nn.functional.one_hot(place, count).bool() & gains[:, None]
-        weights[left], free[left] = now, inside
-        left = left[~whole | gains]
-        if not len(left):
-            break
-    return weights.T.reshape(right.shape)
-
-
-def _descended(gram: Tensor, right: Tensor, usable: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearly the weights, and which are not zero."""
-    weights = start.clone()
-    step = torch.where(usable, gram.diagonal().movedim(-1, 0).clamp(min=1e-12).reciprocal(), 0.0)
-    slope = right - torch.einsum("kl...,l...->k...", gram, weights)
-    for _ in range(_SWEEPS):
-        for place in range(len(weights)):
-            moved = torch.addcmul(weights[place], slope[place], step[place]).clamp_(min=0.0)
-            slope.addcmul_(gram[place], moved - weights[place], value=-1.0)
-            weights[place] = moved
-    return weights, weights > 0
 
 
 def _image(references: References, recipe: Recipe) -> Tensor:

@@ -176,7 +176,7 @@ def test_classes_and_errors_are_learnt_as_plain_numbers():
     world = make_world(seed=5, size=32, cloud=0.2)
     method = build("fsdaf", {**OPTIONS, "classes": 3})
     parameters = json.loads(json.dumps(method.estimate([world.block])))
-    assert set(parameters) == {"classes", "floor", "change"}
+    assert set(parameters) == {"classes", "floor", "change", "follow", "apart"}
     assert parameters == method.estimate([world.block])
     assert all(np.shape(entry["centres"]) == (3, 2) for entry in parameters["classes"])
     state = method.prepare(world.block, parameters, CPU)

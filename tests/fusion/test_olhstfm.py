@@ -123,7 +123,7 @@ def test_errors_are_learnt_at_withheld_images():
     world = make_world(seed=5, size=32, cloud=0.2)
     method = build("olhstfm", OPTIONS)
     parameters = method.estimate([world.block])
-    assert set(parameters) == {"floor", "change"}
+    assert set(parameters) == {"floor", "change", "follow", "apart"}
     state = method.prepare(world.block, parameters, CPU)
     scaled = []
     for index in (4, 7, 9):

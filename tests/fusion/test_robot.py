@@ -11,6 +11,7 @@ from scipy.optimize import nnls
 
 from pipeline.fusion import robot
 from pipeline.fusion.registry import build
+from pipeline.operators.least_squares import non_negative
 from pipeline.operators.resample import lift
 from tests.fusion.worlds import FIRST, make_world
 
@@ -37,7 +38,7 @@ def test_the_weights_are_those_of_the_best_sum_without_negative_ones():
     right = np.einsum("nkp,np->nk", images, rng.normal(size=(20, 50)) + images[:, 2] * 0.5) - 5
     start = torch.full((6, 20), 1 / 6, dtype=torch.float64)
     arguments = torch.from_numpy(gram).permute(1, 2, 0), torch.from_numpy(right).T, torch.ones((6, 20), dtype=torch.bool)
-    found = robot.non_negative(*arguments, start).T.numpy()
+    found = non_negative(*arguments, start).T.numpy()
     expected = np.stack([plain(one, other) for one, other in zip(gram, right, strict=True)])
     assert (expected == 0).any()
     np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -103,7 +103,7 @@ def test_the_error_is_learnt_at_withheld_images():
     world = make_world(seed=5, size=32, cloud=0.2)
     method = build("starfm", OPTIONS)
     parameters = method.estimate([world.block])
-    assert set(parameters) == {"floor", "change"}
+    assert set(parameters) == {"floor", "change", "follow", "apart"}
     state = method.prepare(world.block, parameters, CPU)
     scaled = []
     for index in (4, 7, 9):
