@@ -24,7 +24,7 @@ from pipeline.fusion.pairs import Pair, PairMethod
 from pipeline.fusion.references import References
 from pipeline.operators.resample import area_mean, lift
 from pipeline.operators.spatial import box_sum
-from pipeline.operators.window import CHUNK, FAR, Floats, compiled, distances, offsets, over_rows, padded, radius_of, shifted, window_std
+from pipeline.operators.window import Floats, compiled, distances, offsets, over_rows, padded, radius_of, shifted, window_std
 
 _NARROWEST = 4
 """Pixels along the edge of a knot: cells narrower than that are joined, or a pixel would keep a weight for every pixel of its window.
@@ -46,6 +46,18 @@ _TOLERANCE = 1e-6
 
 _ROWS_AT_ONCE = 96
 """Rows of sums over neighbours that are held at a time."""
+
+_STEPS = 20_000
+"""Steps of one, in which neighbours are compared as small integers: twice as many as the usual storage of reflectance has."""
+
+_LARGEST = 2**15 - 2
+"""Steps of the largest value that is told from larger ones (1.6)."""
+
+_HIDDEN, _NEVER = -(2**15), 2**15 - 1
+"""Codes of a neighbour that is like nothing, and of what no neighbour is like."""
+
+_CHUNK = 384
+"""Pixels of a row that the kernel works on at once, a multiple of eight."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +123,10 @@ class Neighbourhood:
 
     Parameters
     ----------
-    planes : Tensor, (n, y + 2 r, x + 2 r)
-        The bands of the fine images of the pairs, filled to a multiple of four, with a margin of the radius of the window.
-    sharpness : Tensor, (n, y, x)
-        1 / largest difference of a similar neighbour (eq. 15); 0 for planes that fill.
+    planes : Tensor, (n, y + 2 r, x + 2 r) int16
+        The bands of the fine images of the pairs in `_STEPS`, filled to a multiple of four, with a margin of the radius of the window.
+    lowest, highest : Tensor, (n, y, x) int16
+        Between them a neighbour is similar (eq. 15); all are in the planes that fill, none is to a pixel that is not valid.
     valid : Tensor, (y, x) bool
     weight : Tensor, (y + 2 r, x + 2 r)
         Of a neighbour, without its distance (eq. 16–18).
@@ -130,7 +142,8 @@ class Neighbourhood:
     """
 
     planes: Tensor
-    sharpness: Tensor
+    lowest: Tensor
+    highest: Tensor
     valid: Tensor
     weight: Tensor
     nearness: Tensor
@@ -187,18 +200,22 @@ class Estarfm(PairMethod[Similar]):
         valid = torch.stack([pair.valid for pair in pairs]).all(dim=0)
         bands, (height, width) = len(pairs[0].fine), valid.shape
         count = -(-len(pairs) * bands // 4) * 4
-        planes = pairs[0].fine.new_full((count, height + 2 * radius, width + 2 * radius), FAR)
-        sharpness = planes.new_zeros((count, height, width))
-        for place, pair in enumerate(pairs):
-            for plane, band, sharp in zip(planes[place * bands :], pair.fine, sharpness[place * bands :], strict=False):
-                shifted(plane, radius, 0, 0).copy_(band).masked_fill_(~valid, FAR)
-                tolerance = window_std(band[None], valid, radius)[0].mul_(2.0 / self.options.classes)
-                torch.reciprocal(tolerance.add_(_TOLERANCE), out=sharp)
+        planes = torch.full((count, height + 2 * radius, width + 2 * radius), _HIDDEN, dtype=torch.int16, device=device)
+        lowest = torch.full((count, height, width), _HIDDEN, dtype=torch.int16, device=device)
+        highest = torch.full_like(lowest, _NEVER)
+        images = (band for pair in pairs for band in pair.fine)
+        for plane, low, high, image in zip(planes, lowest, highest, images, strict=False):
+            code = image.mul(_STEPS).round_().clamp_(-_LARGEST, _LARGEST)
+            shifted(plane, radius, 0, 0).copy_(code.masked_fill(~valid, _HIDDEN))
+            apart = window_std(image[None], valid, radius)[0].mul_(2.0 / self.options.classes).add_(_TOLERANCE).mul_(_STEPS).floor_()
+            low.copy_((code - apart).clamp_(min=-_LARGEST).masked_fill_(~valid, _NEVER))
+            high.copy_((code + apart).clamp_(max=_LARGEST).masked_fill_(~valid, _NEVER))
         knots = Knots.of(references, radius)
         rows, cols = (knots.places(axis, size, scale, device) for axis, size in enumerate(valid.shape))
         return Neighbourhood(
             planes=planes,
-            sharpness=sharpness,
+            lowest=lowest,
+            highest=highest,
             valid=valid,
             weight=padded(_likeness(pairs).mul_(valid), radius),
             nearness=1.0 / distances(radius, max(radius, 1)).to(device),
@@ -206,7 +223,7 @@ class Estarfm(PairMethod[Similar]):
             rows=rows,
             cols=cols,
             offset=(knots.margin[0] * scale, knots.margin[1] * scale),
-            weights=planes.new_zeros((*knots.shape, knots.size, knots.size, knots.count**2)),
+            weights=pairs[0].fine.new_zeros((*knots.shape, knots.size, knots.size, knots.count**2)),
         )
 
     def predict(self, references: References, analysis: Similar, target: int) -> Tensor:
@@ -249,7 +266,10 @@ def add_similar(around: Neighbourhood, terms: Tensor, first: int, sums: Tensor) 
     if sums.device.type != "cpu":
         _add_by_offset(around, terms, first, sums)
         return
-    images = around.planes.numpy(), around.sharpness.numpy(), around.valid.numpy(), around.weight.numpy(), around.nearness.numpy()
+    rows = slice(first, first + len(sums))
+    # Up to 2¹⁶ − 1: the bits of a difference of small integers, read without a sign.
+    span = (around.highest[:, rows] - around.lowest[:, rows]).numpy().view(np.uint16)
+    images = around.planes.numpy(), around.lowest.numpy(), span, len(around.valid), around.weight.numpy(), around.nearness.numpy()
     places = [part.numpy() for part in (*around.rows, *around.cols)]
     outputs = around.weights.numpy(), terms.numpy(), sums.numpy()
     over_rows(lambda top, bottom: _add_rows(*images, *places, *around.offset, *outputs, first, top, bottom), len(sums))
@@ -257,9 +277,10 @@ def add_similar(around: Neighbourhood, terms: Tensor, first: int, sums: Tensor) 
 
 @compiled
 def _add_rows(
-    planes: Floats,
-    sharpness: Floats,
-    valid: Any,
+    planes: Any,
+    lowest: Any,
+    span: Any,
+    height: int,
     weight: Floats,
     nearness: Floats,
     row_knot: Any,
@@ -277,53 +298,57 @@ def _add_rows(
 ) -> None:
     width, size, edge = sums.shape[1], nearness.shape[0], weights.shape[2]
     middle, count = size // 2, round(math.sqrt(weights.shape[4]))
-    reach, one = count // 2, np.float32(1)
-    apart, similar, shift = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.int64), np.empty(CHUNK, np.int64)
-    total, line_of_knots = np.empty((CHUNK, terms.shape[2]), np.float32), np.zeros((CHUNK, count), np.float32)
-    kept = np.empty((CHUNK, (count + 1) * count), np.float32)
+    reach = count // 2
+    alike = np.empty(_CHUNK, np.uint8)
+    eights = alike.view(np.uint64)
+    similar, shift = np.empty(_CHUNK, np.int64), np.empty(_CHUNK, np.int64)
+    total, line_of_knots = np.empty((_CHUNK, terms.shape[2]), np.float32), np.zeros((_CHUNK, count), np.float32)
+    kept = np.empty((_CHUNK, (count + 1) * count), np.float32)
     for y in range(top, bottom):
-        # Rows: y of the sums, v of the block, u of the padded images, and there w of the neighbour.
+        # Rows: y of the sums, v of the block, and of the padded images w of the neighbour.
         v = first + y
-        u = v + middle
         knot_row, inner_row = (v + above) // edge, (v + above) % edge
-        for left in range(0, width, CHUNK):
-            part = min(CHUNK, width - left)
-            inner = left + middle
-            here = valid[v, left : left + part]
+        for left in range(0, width, _CHUNK):
+            right = min(left + _CHUNK, width)
+            part = right - left
             total[:] = np.float32(0)
             kept[:] = np.float32(0)
             for x in range(part):
                 shift[x] = reach - (left + x + beside) // edge
-            for row in range(max(0, middle - v), min(size, middle - v + valid.shape[0])):
+            for row in range(max(0, middle - v), min(size, middle - v + height)):
                 w = v + row
                 line = w - middle
                 for col in range(size):
-                    start, stop = left + col, left + col + part
-                    apart[:] = np.float32(0)
-                    hits = 0
+                    start, stop = left + col, right + col
+                    alike[:part] = 1
+                    alike[part:] = 0
+                    some = np.uint64(0)
                     for plane in range(0, planes.shape[0], 4):
-                        # Four planes at a time: half of the work is to keep the largest difference so far.
-                        there0, own0 = planes[plane, w, start:stop], planes[plane, u, inner : inner + part]
-                        there1, own1 = planes[plane + 1, w, start:stop], planes[plane + 1, u, inner : inner + part]
-                        there2, own2 = planes[plane + 2, w, start:stop], planes[plane + 2, u, inner : inner + part]
-                        there3, own3 = planes[plane + 3, w, start:stop], planes[plane + 3, u, inner : inner + part]
-                        sharp0, sharp1 = sharpness[plane, v, left : left + part], sharpness[plane + 1, v, left : left + part]
-                        sharp2, sharp3 = sharpness[plane + 2, v, left : left + part], sharpness[plane + 3, v, left : left + part]
+                        # Four planes at a time: half of the work is to keep what was found so far.
+                        there0, there1 = planes[plane, w, start:stop], planes[plane + 1, w, start:stop]
+                        there2, there3 = planes[plane + 2, w, start:stop], planes[plane + 3, w, start:stop]
+                        low0, low1 = lowest[plane, v, left:right], lowest[plane + 1, v, left:right]
+                        low2, low3 = lowest[plane + 2, v, left:right], lowest[plane + 3, v, left:right]
+                        span0, span1 = span[plane, y, left:right], span[plane + 1, y, left:right]
+                        span2, span3 = span[plane + 2, y, left:right], span[plane + 3, y, left:right]
                         for x in range(part):
-                            first_two = max(abs(there0[x] - own0[x]) * sharp0[x], abs(there1[x] - own1[x]) * sharp1[x])
-                            last_two = max(abs(there2[x] - own2[x]) * sharp2[x], abs(there3[x] - own3[x]) * sharp3[x])
-                            apart[x] = max(apart[x], max(first_two, last_two))
-                        hits = 0
-                        for x in range(part):
-                            hits += apart[x] <= one
-                        if hits == 0:
+                            # Without a sign what is below the lowest is above every span: one comparison for both ends.
+                            first_two = (np.uint16(there0[x] - low0[x]) <= span0[x]) & (np.uint16(there1[x] - low1[x]) <= span1[x])
+                            last_two = (np.uint16(there2[x] - low2[x]) <= span2[x]) & (np.uint16(there3[x] - low3[x]) <= span3[x])
+                            alike[x] &= first_two & last_two
+                        some = np.uint64(0)
+                        for eight in eights:
+                            some |= eight
+                        if some == 0:
                             break
-                    if hits == 0:
+                    if some == 0:
                         continue
                     found = 0
-                    for x in range(part):
-                        similar[found] = x
-                        found += (apart[x] <= one) & here[x]
+                    for place in range(len(eights)):
+                        if eights[place] != 0:
+                            for x in range(8 * place, 8 * place + 8):
+                                similar[found] = x
+                                found += alike[x]
                     for at in range(found):
                         x = similar[at]
                         place = start + x
@@ -331,10 +356,10 @@ def _add_rows(
                         for number in range(terms.shape[2]):
                             sums_here[number] += term[number]
                         share = weight[w, place] * nearness[row, col]
-                        right = share * col_share[place - middle]
+                        beyond = share * col_share[place - middle]
                         slot = col_knot[place - middle] + shift[x]
-                        line_of_knots[x, slot] += share - right
-                        line_of_knots[x, slot + 1] += right
+                        line_of_knots[x, slot] += share - beyond
+                        line_of_knots[x, slot + 1] += beyond
                 slot = (row_knot[line] - knot_row + reach) * count
                 for x in range(part):
                     for number in range(count):
@@ -353,7 +378,7 @@ def _add_by_offset(around: Neighbourhood, terms: Tensor, first: int, sums: Tenso
     radius, knots = len(around.nearness) // 2, around.knots
     rows = slice(first, first + height)
     planes, weight = (part[..., first : first + height + 2 * radius, :] for part in (around.planes, around.weight))
-    own, sharpness, valid = shifted(planes, radius, 0, 0), around.sharpness[:, rows], around.valid[rows]
+    lowest, highest = around.lowest[:, rows], around.highest[:, rows]
     columns, lines = torch.arange(width, device=sums.device), torch.arange(first, first + height, device=sums.device)
     line, column = (lines + around.offset[0])[:, None], columns + around.offset[1]
     pixel = (
@@ -362,12 +387,13 @@ def _add_by_offset(around: Neighbourhood, terms: Tensor, first: int, sums: Tenso
     origin = pixel * knots.count**2 + (knots.reach - line // knots.size) * knots.count + knots.reach - column // knots.size
     kept = around.weights.view(-1)
     for (row, col), near in zip(offsets(radius), around.nearness.flatten().tolist(), strict=True):
-        similar = ((shifted(planes, radius, row, col) - own).abs_() * sharpness <= 1).all(dim=0) & valid
+        there = shifted(planes, radius, row, col)
+        similar = ((there >= lowest) & (there <= highest)).all(dim=0)
         sums += shifted(terms.permute(2, 0, 1), radius, row, col).permute(1, 2, 0) * similar[..., None]
         share = shifted(weight, radius, row, col) * similar * near
-        there = (lines + row).clamp(0, len(around.rows[0]) - 1), (columns + col).clamp(0, len(around.cols[0]) - 1)
-        slot = origin + around.rows[0][there[0]][:, None] * knots.count + around.cols[0][there[1]]
-        down, right = around.rows[1][there[0]][:, None], around.cols[1][there[1]]
+        place = (lines + row).clamp(0, len(around.rows[0]) - 1), (columns + col).clamp(0, len(around.cols[0]) - 1)
+        slot = origin + around.rows[0][place[0]][:, None] * knots.count + around.cols[0][place[1]]
+        down, right = around.rows[1][place[0]][:, None], around.cols[1][place[1]]
         some = similar.flatten()
         for step, part in ((0, (1 - down) * (1 - right)), (1, (1 - down) * right)):
             kept.index_add_(0, (slot + step).flatten()[some], (share * part).flatten()[some])
@@ -435,9 +461,11 @@ def _weighted(similar: Similar, cells: Tensor, shape: Sequence[int], scale: int)
     """Weighted means (C, y, x) over similar neighbours of what finite cells (C, Y, X) are at their places."""
     knots = similar.knots
     values = torch.nn.functional.pad(knots.gathered(cells), (knots.reach,) * 4)
-    around = torch.nn.functional.unfold(values[None], knots.count)[0].view(len(cells), knots.count**2, -1)
-    means = torch.bmm(similar.weights.view(-1, knots.size**2, knots.count**2), around.permute(2, 1, 0))
     rows, cols = knots.shape
-    image = means.view(rows, cols, knots.size, knots.size, -1).permute(4, 0, 2, 1, 3).reshape(-1, rows * knots.size, cols * knots.size)
+    image = cells.new_empty((len(cells), rows * knots.size, cols * knots.size))
+    for row, (weights, out) in enumerate(zip(similar.weights, image.split(knots.size, dim=1), strict=True)):
+        around = torch.nn.functional.unfold(values[None, :, row : row + knots.count], knots.count)[0].view(len(cells), knots.count**2, cols)
+        means = torch.bmm(weights.view(cols, knots.size**2, knots.count**2), around.permute(2, 1, 0))
+        out.view(len(cells), knots.size, cols, knots.size).copy_(means.view(cols, knots.size, knots.size, -1).permute(3, 1, 0, 2))
     top, left = (scale * cells for cells in knots.margin)
     return image[:, top : top + shape[0], left : left + shape[1]]

@@ -122,19 +122,39 @@ def test_cells_narrower_than_a_knot_are_joined_on_the_lattice():
 
 def test_weights_by_knot_add_up_to_one_and_offset_by_offset_gives_the_same():
     block = block_of((BEFORE, AFTER), hole=(slice(4, 9), slice(20, 32)))
-    references = References.of(block, CPU)
+    # Wider than the part of a row that the kernel works on at once.
+    fine, coarse, std = (part.tile(13) for part in (block.fine, block.coarse, block.coarse_std))
+    references = References.of(dataclasses.replace(block, fine=fine, coarse=coarse, coarse_std=std), CPU)
     pairs = [pair_of(references, recipe_of(references, main, [0, 1])) for main in (0, 1)]
     method = build("estarfm", OPTIONS)
     one, other = (method._neighbourhood(references, pairs, RADIUS) for _ in range(2))
     terms = estarfm._regression_terms(pairs, one.valid, 8, 24, RADIUS)
-    sums, others = terms.new_zeros((2, 16, 32, terms.shape[-1]))
+    sums, others = terms.new_zeros((2, 16, one.valid.shape[1], terms.shape[-1]))
     estarfm.add_similar(one, terms, 8, sums)
     estarfm._add_by_offset(other, terms, 8, others)
     torch.testing.assert_close(others, sums, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(other.weights, one.weights, atol=1e-2, rtol=1e-4)
     weights = method.analyse(references, pairs).weights.sum(dim=-1)
-    valid = one.valid.view(4, 8, 4, 8).permute(0, 2, 1, 3)
+    valid = one.valid.view(4, 8, -1, 8).permute(0, 2, 1, 3)
     torch.testing.assert_close(weights, valid.float())
+
+
+def test_neighbours_are_told_apart_down_to_a_step_and_beyond_the_largest_value_alike():
+    block = block_of((BEFORE, AFTER), bands=1)
+    fine = torch.full_like(block.fine, 0.2)
+    fine[..., :, 8:16] = 0.2 + 5 / estarfm._STEPS
+    fine[..., :, 16:24] = 2.0
+    fine[..., :, 24:] = 3.0
+    references = References.of(dataclasses.replace(block, fine=fine), CPU)
+    pairs = [pair_of(references, recipe_of(references, main, [0, 1])) for main in (0, 1)]
+    around = build("estarfm", {**OPTIONS, "classes": 100_000})._neighbourhood(references, pairs, RADIUS)
+    terms = estarfm._regression_terms(pairs, around.valid, 8, 24, RADIUS)
+    sums = terms.new_zeros((16, 32, terms.shape[-1]))
+    estarfm.add_similar(around, terms, 8, sums)
+    rows = 2 * RADIUS + 1
+    for first, last in ((0, 7), (8, 15), (16, 31)):
+        expected = [rows * (min(x + RADIUS, last) - max(x - RADIUS, first) + 1) for x in range(first, last + 1)]
+        assert sums[0, first : last + 1, 0].tolist() == expected
 
 
 def test_targets_between_the_same_images_share_the_search_for_neighbours(monkeypatch):
