@@ -40,6 +40,24 @@ class ResidualOptions(MethodOptions):
         return self.cloud_reach
 
 
+SMOOTHER_PART = 16
+"""Days of the parts of the calendar that the smoother solves at once."""
+
+
+class SmootherOptions(MethodOptions):
+    """Options of the smoother."""
+
+    days: int = Field(default=128, ge=16, le=400, description="days before and after a part of the calendar whose fine images are used")
+    cloud_reach: float = Field(default=300.0, ge=0, description="metres around hidden pixels in which an observation is trusted less")
+    cloud_noise: float = Field(default=2.0, ge=0, description="added noise variance beside a hidden pixel, in noise variances")
+
+    def support(self) -> tuple[int, int]:
+        return self.days + SMOOTHER_PART - 1, self.days + SMOOTHER_PART - 1
+
+    def halo(self) -> float:
+        return self.cloud_reach
+
+
 class PairOptions(MethodOptions):
     """Options of methods on pairs of fine and coarse images."""
 
@@ -118,7 +136,7 @@ class StackOptions(MethodOptions):
     """Options of the stack of methods."""
 
     methods: dict[str, dict[str, Any]] = Field(
-        default={"efast": {}, "estarfm": {}, "residual": {}, "robot": {}},
+        default={"efast": {}, "residual": {}, "robot": {}},
         min_length=1,
         validate_default=True,
         description="the methods that are averaged, by name, each with its options",

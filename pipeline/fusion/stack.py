@@ -2,14 +2,16 @@
 
 The mean of unbiased predictions with the weights 1 / σ² has the least variance if their errors are independent
 (Aitken 1935, Proc. R. Soc. Edinb. 55, 42–48). They are not, since all look at the same images: what is
-published is the variance of the weighted mean with the correlation found at withheld images.
+published is the variance of the weighted mean with the correlation found at withheld images. The weights that have least variance
+with this correlation (Bates & Granger 1969) were tried and are worse, shrunk or not. And a σ is itself not certain, above all where one
+member says much less than the others: for the weights every variance is drawn halfway to the mean of all (benchmarks/tuning.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations_with_replacement
 from typing import Any
 
 import torch
@@ -68,7 +70,7 @@ class Stack:
             state = self.prepare(sample, learnt, torch.device("cpu"))
             chosen = withheld_images(len(sample.fine_days))
             for index, days in zip(chosen, self._days(state, [sample.fine_days[index] for index in chosen]), strict=True):
-                found = _moments(days, sample.fine[index], sample.fine_std[index])
+                found = _moments(days, sample.fine[index])
                 moments = found if moments is None else moments + found
         if moments is None or not bool((moments[0] > 0).all()):
             return learnt
@@ -97,17 +99,29 @@ class Stack:
 
 def _merged(days: Sequence[DayPrediction], state: State) -> DayPrediction:
     """The mean of the members' days that know a pixel."""
+    errors = [day.std * scale for day, scale in zip(days, state.scale, strict=True)]
+    usual = _mean_square(errors)
     total, weights = torch.zeros_like(days[0].mean), torch.zeros_like(days[0].mean)
-    certainties = [torch.nan_to_num((day.std * scale).reciprocal_()) for day, scale in zip(days, state.scale, strict=True)]
-    for day, certainty in zip(days, certainties, strict=True):
-        weight = certainty.square()
+    shares = []
+    for day, error in zip(days, errors, strict=True):
+        weight = torch.addcmul(usual, error, error).reciprocal_().nan_to_num_()
         weights += weight
         total.addcmul_(torch.nan_to_num(day.mean), weight)
-    variance = weights.clone()
-    for (one, certainty), (other, its) in combinations(enumerate(certainties), 2):
-        variance += (certainty * its).mul_(2.0 * state.correlation[one, other])
+        shares.append(weight.mul_(error.nan_to_num_()))
+    variance = torch.zeros_like(total)
+    for (one, share), (other, its) in combinations_with_replacement(enumerate(shares), 2):
+        variance += (share * its).mul_(1.0 if one == other else 2.0 * state.correlation[one, other])
     # Where no member knows anything: 0 / 0.
     return DayPrediction(days[0].day, total.div_(weights), variance.sqrt_().div_(weights), _best_source([day.source for day in days]))
+
+
+def _mean_square(errors: Sequence[Tensor]) -> Tensor:
+    """Mean of the squares of those that are known; 0 / 0 where none is."""
+    total, count = torch.zeros_like(errors[0]), torch.zeros_like(errors[0])
+    for error in errors:
+        total += error.square().nan_to_num_()
+        count += torch.isfinite(error)
+    return total.div_(count)
 
 
 def _best_source(sources: Sequence[Tensor]) -> Tensor:
@@ -119,16 +133,18 @@ def _best_source(sources: Sequence[Tensor]) -> Tensor:
     return best
 
 
-def _moments(days: Sequence[DayPrediction], truth: Tensor, noise: Tensor) -> Tensor:
-    """(1 + M², B): count, and sums of the products of the errors of every two members over their σ, without the noise of the truth."""
+def _moments(days: Sequence[DayPrediction], truth: Tensor) -> Tensor:
+    """(1 + M², B): count, and sums of the products of the errors of every two members over their σ.
+
+    The noise of the truth is left in, as in `withheld_errors`.
+    """
     errors = torch.stack([(day.mean - truth) / day.std for day in days])
     seen = torch.isfinite(errors).all(dim=1).all(dim=0)
     count = errors.new_full((1, len(truth)), int(seen.sum()), dtype=torch.float64)
     if not bool(seen.any()):
         return torch.cat([count, count.new_zeros((len(days) ** 2, len(truth)))])
     values = without_missed_clouds(errors[..., seen].double())
-    shared = torch.stack([noise[:, None] / day.std[:, seen] for day in days]).double()
-    products = torch.einsum("ibn,jbn->ijb", values, values) - torch.einsum("ibn,jbn->ijb", shared, shared)
+    products = torch.einsum("ibn,jbn->ijb", values, values)
     return torch.cat([count, products.flatten(0, 1)])
 
 

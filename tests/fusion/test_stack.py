@@ -23,7 +23,7 @@ def predicted(name, block, options, parameters=None):
     return next(iter(method.days(method.prepare(block, parameters or {}, CPU), [TARGET])))
 
 
-def test_every_member_weighs_by_its_own_variance():
+def test_every_member_weighs_by_its_own_variance_and_the_mean_of_all():
     block = make_world(seed=2, size=32).block
     parameters = {
         "scale": [[1.0, 2.0], [0.5, 1.0], [3.0, 1.0]],
@@ -39,7 +39,8 @@ def test_every_member_weighs_by_its_own_variance():
     day = predicted("stack", block, {"methods": MEMBERS}, parameters)
     mean = np.stack([item.mean.double().numpy() for item in members])
     std = np.stack([item.std.double().numpy() for item in members]) * np.array(parameters["scale"])[:, :, None, None]
-    weight = 1 / std**2 / (1 / std**2).sum(axis=0)
+    weight = 1 / (std**2 + (std**2).mean(axis=0))
+    weight /= weight.sum(axis=0)
     correlation = np.array(parameters["correlation"])
     np.testing.assert_allclose(day.mean, (weight * mean).sum(axis=0), atol=1e-6)
     variance = np.einsum("ibyx,jbyx,ijb->byx", weight * std, weight * std, correlation)
