@@ -1,9 +1,9 @@
-"""What every registered method costs: CPU time, peak memory, and how they grow with references, bands and days, as Markdown.
+"""What every registered method costs: output per CPU second, peak memory, and growth, beside published figures, as Markdown.
 
-Usage: python benchmarks/methods.py [--size 512] [--methods residual,linear] [--json FILE]
+Usage: python benchmarks/methods.py [--large] [--methods residual,linear] [--json FILE]
 
-One simulated block under moving clouds, one torch thread. Every case runs in a process of its own, so that peaks of memory
-do not mix. Times differ from machine to machine: compare the ratios to the control `linear` of the same run.
+One simulated block with a fine image on either side of the targets, one thread. Times differ from machine to machine: compare
+the ratios to the control `linear` of the same run. What is learnt once of an area (`estimate`) is not counted.
 """
 
 from __future__ import annotations
@@ -13,217 +13,172 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: pools of threads do not survive a fork
 
 import argparse
-import dataclasses
 import json
-import multiprocessing
 import platform
-import resource
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from method_costs import CLEAR, SCALE, Case, Cost, measure
 
-from pipeline.fusion.interface import FusionInput
-from pipeline.fusion.registry import build, specs
-from pipeline.operators.resample import area_mean, lift
+from pipeline.fusion.registry import options_of, specs
 
 BASELINE = "linear"
-BANDS = (1, 6)
-REFERENCES = (15, 30)
-SPAN = 120
-"""Days over which the references are spread: all lie in the support of every method at the targets in the middle."""
+SMALL, LARGE = 256, 1000
+GROWTH = Case(BASELINE, size=256, bands=3)
+"""What growth is measured from, for every method."""
 
-FEW, MANY = 2, 4
-"""Days predicted; the growth with days compares them."""
-
-CLEAR = 0.45
-SCALE = 8
-FIRST = 20000
+DAYS = 30
+MOST_MEMORY = 1000.0
+"""Memory that no method may take beside its input at the large size [MB]."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """One method on one block.
+class Published:
+    """What another implementation reaches at 1000 × 1000 × 6, and what is asked of ours.
 
     Parameters
     ----------
-    method : str
-    bands, references, days : int
-    prepare, predict : float
-        CPU time of the work done once, and of all days together [s].
-    peak : float
-        Memory above what the block itself takes [MB].
-    megapixels : float
-        Of the block.
+    code : str
+    rate : float
+        Megapixels · bands per CPU second with one target.
+    one, thirty : float
+        Multiples of it asked for one target, and per output for thirty; 0 = nothing is.
     """
 
-    method: str
-    bands: int
-    references: int
-    days: int
-    prepare: float
-    predict: float
-    peak: float
-    megapixels: float
-
-    @property
-    def per_unit(self) -> float:
-        """CPU seconds of prediction per megapixel · band · day."""
-        return self.predict / (self.megapixels * self.bands * self.days)
+    code: str
+    rate: float
+    one: float = 1.0
+    thirty: float = 0.0
 
 
-def make_block(size: int, bands: int, references: int, seed: int = 7) -> FusionInput:
-    """Fields that change smoothly over the season, seen through clouds of a few kilometres."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def fields(count: int, cells: int) -> torch.Tensor:
-        """Smooth random fields (count, size, size) of about the given number of cells across."""
-        return lift(torch.randn(count, cells, cells, generator=generator), -(-size // cells))[:, :size, :size]
-
-    level, amplitude, peak = 0.2 + 0.03 * fields(bands, 64), 0.06 * fields(bands, 32), SPAN / 2 + 15 * fields(1, 32)
-
-    def image(day: float) -> torch.Tensor:
-        return level + amplitude * torch.exp(-0.5 * ((day - peak) / 30) ** 2)
-
-    days = [round((place + 0.5) * SPAN / references) for place in range(references)]
-    fine = torch.empty(references, bands, size, size)
-    for place, day in enumerate(days):
-        cover = fields(1, 8)[0] + 0.3 * fields(1, 32)[0]
-        hidden = cover > cover.flatten()[::17].quantile(CLEAR)
-        fine[place] = (image(day) + 0.005 * torch.randn(bands, size, size, generator=generator)).masked_fill(hidden, torch.nan)
-    coarse = torch.stack([area_mean(image(day), SCALE)[0] for day in range(SPAN)])
-    return FusionInput(
-        fine=fine,
-        fine_days=tuple(FIRST + day for day in days),
-        fine_std=torch.full((references, bands), 0.005),
-        coarse=coarse,
-        coarse_std=torch.full_like(coarse, 0.008),
-        coarse_days=tuple(range(FIRST, FIRST + SPAN)),
-        scale=SCALE,
-        resolution=30.0,
-    )
+PUBLISHED = {
+    "starfm": Published("C++", 0.057, 3, 10),
+    "estarfm": Published("C++", 0.129, 3, 10),
+    "fitfc": Published("C++", 0.257, 3, 10),
+    "fsdaf": Published("Python", 0.02, 25),
+    "vsdf": Published("FastVSDF", 0.68),
+    "efast": Published("EFAST", 0.5),
+    "robot": Published("ROBOT", 3.9),
+}
 
 
-def part_of(block: FusionInput, bands: int, references: int) -> FusionInput:
-    """The first bands and evenly chosen references of a block."""
-    chosen = list(range(0, len(block.fine_days), len(block.fine_days) // references))[:references]
-    return dataclasses.replace(
-        block,
-        fine=block.fine[chosen, :bands].clone(),
-        fine_days=tuple(block.fine_days[place] for place in chosen),
-        fine_std=block.fine_std[chosen, :bands],
-        coarse=block.coarse[:, :bands].clone(),
-        coarse_std=block.coarse_std[:, :bands].clone(),
-    )
+@dataclass(frozen=True)
+class Measured:
+    """A method at the size asked for, and how its cost grows.
+
+    Parameters
+    ----------
+    cost : Cost
+    growth : mapping of str to float
+        Times as much CPU time, by what is made larger; a method without a window has none of it.
+    """
+
+    cost: Cost
+    growth: Mapping[str, float]
 
 
-def measure(name: str, block: FusionInput, days: int) -> Cost:
-    """Prepare a block and predict some days in the middle of its season, in a process of its own."""
-    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=lambda: sender.send(_run(name, block, days)))
-    process.start()
-    sender.close()
+def measured(name: str, size: int) -> Measured:
+    """Measure a method."""
+
+    case = replace(GROWTH, method=name)
+    base = measure(case)
+    larger = {
+        "bands": replace(case, bands=2 * case.bands, further=0),
+        "references": replace(case, references=4 * case.references, further=0),
+    }
+    window = options_of(name, {}).model_dump().get("window")
+    if window is not None:
+        larger["window"] = replace(case, options={"window": 2 * window}, further=0)
+    growth = {what: measure(other).first / base.first for what, other in larger.items()}
+    return Measured(measure(Case(name, size)), {**growth, "days": base.of_days(DAYS) / base.first})
+
+
+def table(found: Mapping[str, Measured]) -> Iterator[str]:
+    """Lines of Markdown: output and memory beside what is published, then growth."""
+    yield f"Megapixels · bands per CPU second for 1 day and for {DAYS}, CPU time over that of `{BASELINE}`, peak memory above the input:"
+    yield ""
+    yield f"| method | 1 day | asked | {DAYS} days | asked | 1 day ÷ `{BASELINE}` | {DAYS} days ÷ `{BASELINE}` | memory [MB] |"
+    yield "|---|" + "---:|" * 7
+    baseline = found[BASELINE].cost
+    for name, method in found.items():
+        cost, known = method.cost, PUBLISHED.get(name)
+        asked = [_asked(cost.rate(days), known, times) for days, times in ((1, known and known.one), (DAYS, known and known.thirty))]
+        ratios = [cost.of_days(days) / baseline.of_days(days) for days in (1, DAYS)]
+        memory = f"{cost.peak:.0f}" + (" **(over)**" if cost.peak > MOST_MEMORY else "")
+        cells = [f"{cost.rate(1):.3g}", asked[0], f"{cost.rate(DAYS):.3g}", asked[1], *(f"{ratio:.1f}" for ratio in ratios), memory]
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield ""
+    yield f"Times as much CPU time, from {GROWTH.size}² × {GROWTH.bands} bands, {GROWTH.references} references, 1 day:"
+    yield ""
+    yield f"| method | window × 2 | bands × 2 | days × {DAYS} | references × 4 |"
+    yield "|---|" + "---:|" * 4
+    for name, method in found.items():
+        cells = [f"{method.growth[key]:.1f}" if key in method.growth else "–" for key in ("window", "bands", "days", "references")]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _asked(rate: float, known: Published | None, times: float | None) -> str:
+    """What is asked of a rate, and whether it is reached."""
+    if known is None or not times:
+        return "–"
+    multiple = f"{times:g} × {known.rate:g} ({known.code})"
+    return f"{multiple}: reached" if rate >= times * known.rate else f"{multiple}: **missed**"
+
+
+def document(found: Mapping[str, Measured], size: int) -> dict[str, Any]:
+    """The figures for machines."""
+    return {
+        "machine": _machine(),
+        "torch": torch.__version__,
+        "methods": {
+            name: {
+                "mpx_band_per_cpu_s_one": method.cost.rate(1),
+                "mpx_band_per_cpu_s_thirty": method.cost.rate(DAYS),
+                "peak_mb": method.cost.peak,
+                "size": f"{size} × {size} × 6",
+            }
+            for name, method in found.items()
+        },
+    }
+
+
+def _machine() -> str:
+    """Model of the processor."""
     try:
-        cost = receiver.recv()
-    except EOFError:
-        raise SystemExit(f"{name} failed; its traceback is above") from None
-    finally:
-        process.join()
-    return cost
-
-
-def _run(name: str, block: FusionInput, days: int) -> Cost:
-    method = build(name, {})
-    before = _peak()
-    with torch.inference_mode():
-        start = time.process_time()
-        state = method.prepare(block, {}, torch.device("cpu"))
-        ready = time.process_time()
-        middle = FIRST + SPAN // 2
-        for _ in method.days(state, range(middle, middle + days)):
-            pass
-        done = time.process_time()
-    _, bands, height, width = block.fine.shape
-    return Cost(name, bands, len(block.fine_days), days, ready - start, done - ready, _peak() - before, height * width / 1e6)
-
-
-def _peak() -> float:
-    """Largest memory of this process so far [MB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def measure_all(names: Sequence[str], size: int) -> list[Cost]:
-    """All cases of all methods: each number of bands and references for few days, and the largest case for many."""
-    torch.set_num_threads(1)
-    whole = make_block(size, max(BANDS), max(REFERENCES))
-    costs = []
-    for bands in BANDS:
-        for references in REFERENCES:
-            block = part_of(whole, bands, references)
-            costs += [measure(name, block, FEW) for name in names]
-    costs += [measure(name, whole, MANY) for name in names]
-    return costs
-
-
-def table(costs: Sequence[Cost]) -> str:
-    """Markdown: costs of the cases, and how they grow."""
-    by_case = {(cost.method, cost.bands, cost.references, cost.days): cost for cost in costs}
-    names = list(dict.fromkeys(cost.method for cost in costs))
-    most = (max(BANDS), max(REFERENCES))
-    cases = [(bands, references) for bands in BANDS for references in REFERENCES]
-    lines = [
-        "CPU seconds per megapixel·band·day of prediction",
-        "",
-        f"| method | {' | '.join(f'bands: {bands}, references: {references}' for bands, references in cases)} |",
-        "|---|" + "---:|" * len(cases),
-    ]
-    for name in names:
-        cells = []
-        for case in cases:
-            cost, baseline = by_case[name, *case, FEW], by_case[BASELINE, *case, FEW]
-            cells.append(f"{cost.per_unit:.3f} (× {cost.per_unit / baseline.per_unit:.1f})")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        f"In brackets the ratio to `{BASELINE}`. Growth, and what {most[0]} bands and {most[1]} references take in all:",
-        "",
-        f"| method | prepare [s] | peak memory above the block [MB] | time × for references × {REFERENCES[1] / REFERENCES[0]:g} "
-        f"| time × for bands × {BANDS[1] / BANDS[0]:g} | time × for days × {MANY / FEW:g} | memory × for days × {MANY / FEW:g} |",
-        "|---|" + "---:|" * 6,
-    ]
-    for name in names:
-        largest, more = by_case[name, *most, FEW], by_case[name, *most, MANY]
-        fewer = by_case[name, most[0], min(REFERENCES), FEW]
-        narrower = by_case[name, min(BANDS), most[1], FEW]
-        lines.append(
-            f"| {name} | {largest.prepare:.2f} | {largest.peak:.0f} | {largest.predict / fewer.predict:.1f} "
-            f"| {largest.predict / narrower.predict:.1f} | {more.predict / largest.predict:.1f} | {more.peak / max(largest.peak, 1):.2f} |"
-        )
-    return "\n".join(lines)
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=512, help="edge of the block in fine pixels, a multiple of 8")
+    parser.add_argument(
+        "--large", action="store_true", help=f"{LARGE}² pixels, the size of the published figures, instead of {SMALL}²; takes many minutes"
+    )
     parser.add_argument("--methods", default=",".join(specs()), help="names, separated by commas; the baseline is always measured")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     arguments = parser.parse_args()
-    if arguments.size % SCALE:
-        parser.error(f"--size {arguments.size} is not a multiple of {SCALE}")
     names = list(dict.fromkeys([BASELINE, *arguments.methods.split(",")]))
     unknown = [name for name in names if name not in specs()]
     if unknown:
         parser.error(f"no methods {unknown}; known: {', '.join(specs())}")
+    size = LARGE if arguments.large else SMALL
     start = time.monotonic()
-    costs = measure_all(names, arguments.size)
-    machine = platform.processor() or platform.machine()
-    print(f"Block of {arguments.size}² pixels, {100 * CLEAR:.0f} % clear, one thread, torch {torch.__version__}, {machine}\n")
-    print(table(costs))
+    found = {}
+    for name in names:
+        found[name] = measured(name, size)
+        print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    print(f"{size} × {size} × 6, {100 * CLEAR:.0f} % clear, cells of {SCALE} pixels, one thread, torch {torch.__version__}, {_machine()}\n")
+    print("\n".join(table(found)))
     print(f"\nMeasured in {time.monotonic() - start:.0f} s.")
     if arguments.json:
-        arguments.json.write_text(json.dumps([{**asdict(cost), "per_unit": cost.per_unit} for cost in costs], indent=1) + "\n")
+        arguments.json.write_text(json.dumps(document(found, size), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
