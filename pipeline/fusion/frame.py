@@ -88,9 +88,9 @@ class Frame:
         """
         if index not in self.cells:
             block = self.references.block
-            mean, share = area_mean(torch.where(self.references.clear[index], block.fine[index], torch.nan), block.scale)
+            mean, share = area_mean(block.fine[index], block.scale)
             off = torch.nan_to_num(mean - self.references.coarse_of(block.fine_days[index])[0])
-            self.cells[index] = share[0] > 0, off.square_().mul_(share)
+            self.cells[index] = (share > 0).all(dim=0), off.square_().mul_(share)
         return self.cells[index]
 
     def _on_cells(self, indices: Sequence[int], target: int) -> tuple[Tensor, Tensor]:

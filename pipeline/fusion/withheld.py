@@ -34,8 +34,8 @@ _MISSED = 5.0
 _ROUNDS = 8
 """Of fitting variances with weights that follow from them."""
 
-_LEAST = 1e-8
-"""Smallest variance."""
+_LEAST = 1e-6
+"""Smallest variance: 1 σ of 0.001 reflectance."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,7 @@ def withheld_errors(
     few = len(counts) < _FEW
     variances = fitted(torch.cat([error for _, error, _ in found], dim=1), torch.cat([terms for *_, terms in found], dim=2), few)
     variances *= _of_another(images)
+    variances[:, 0].clamp_(min=_LEAST)
     names = list(asdict(ErrorModel()))
     return {name: [round(value, 5) for value in part.sqrt().tolist()] for name, part in zip(names, variances.T, strict=True)}
 
