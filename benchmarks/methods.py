@@ -106,8 +106,8 @@ def table(found: Mapping[str, Measured]) -> Iterator[str]:
     yield "|---|" + "---:|" * 7
     baseline = found[BASELINE].cost
     for name, method in found.items():
-        cost, known = method.cost, PUBLISHED.get(name)
-        asked = [_asked(cost.rate(days), known, times) for days, times in ((1, known and known.one), (DAYS, known and known.thirty))]
+        cost = method.cost
+        asked = [_asked(PUBLISHED.get(name), days, cost.rate(days)) for days in (1, DAYS)]
         ratios = [cost.of_days(days) / baseline.of_days(days) for days in (1, DAYS)]
         memory = f"{cost.peak:.0f}" + (" **(over)**" if cost.peak > MOST_MEMORY else "")
         cells = [f"{cost.rate(1):.3g}", asked[0], f"{cost.rate(DAYS):.3g}", asked[1], *(f"{ratio:.1f}" for ratio in ratios), memory]
@@ -122,12 +122,13 @@ def table(found: Mapping[str, Measured]) -> Iterator[str]:
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def _asked(rate: float, known: Published | None, times: float | None) -> str:
-    """What is asked of a rate, and whether it is reached."""
+def _asked(known: Published | None, days: int, rate: float) -> str:
+    """What is asked of the rate of a number of days, and whether it is reached."""
+    times = 0.0 if known is None else known.one if days == 1 else known.thirty
     if known is None or not times:
         return "–"
-    multiple = f"{times:g} × {known.rate:g} ({known.code})"
-    return f"{multiple}: reached" if rate >= times * known.rate else f"{multiple}: **missed**"
+    reached = "reached" if rate >= times * known.rate else "**missed**"
+    return f"{times:g} × {known.rate:g} ({known.code}): {reached}"
 
 
 def document(found: Mapping[str, Measured], size: int) -> dict[str, Any]:
