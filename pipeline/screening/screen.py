@@ -53,8 +53,11 @@ _LATER = 16
 _DECIDED = 3.0
 """The coarse series decides about deviations of more than so many σ of its own."""
 
-_SHIFTED = 2.0
-"""Factor of σ from which a smooth offset makes an image suspect."""
+_FOOTPRINT = 4
+"""Cells, of the nine around, that must be seen so that the coarse series can decide."""
+
+_SHIFTED = 0.9
+"""Share of the largest smooth offset from which a place is suspect for it."""
 
 _MOST_DOUBT = 10.0
 """Largest factor of σ."""
@@ -126,37 +129,42 @@ def screen(block: FusionInput, bands: Sequence[str], surface: Tensor | None = No
         return Screened(verdict, cause, doubt)
 
     reach = chosen.cells(scale, block.resolution)
-    cloudy, spoilt = torch.zeros_like(series.usable), torch.zeros_like(series.usable)
-    for index, against in enumerate(series.against(series.usable, 1)):
-        both = against.some.all(dim=0) & series.usable[index]
-        cloudy[index] = (against.rise > _FIRST * chosen.least).all(dim=0) & both
-        spoilt[index] = cloudy[index] | ((against.loss > chosen.shade).all(dim=0) & both)
+    cloudy, spoilt = _at_first_sight(series, chosen)
     hidden = max_pool2d((~series.usable | cloudy).to(fine.dtype)[:, None], scale)
     beside = max_pool2d(hidden, 2 * reach + 1, 1, reach)[:, 0]
-
     for index, against in enumerate(series.against(series.usable & ~spoilt, 2)):
         usable, some = series.usable[index], against.some
         offset, noise = _offset(against, usable & ~spoilt[index], scale, reach)
         threshold = (chosen.sigmas * noise).clamp_(min=chosen.least).add_(offset.clamp(min=0))
-        cloud = (against.rise > threshold) & some & usable
-        near_cloud = _spread(beside[index], scale) > 0
-        shadow = (against.loss > chosen.shade) & some & usable & near_cloud
-        two = some.all(dim=0)
-        contradicted = series.contradicted(index, against, reach)
-        refused_cloud = cloud.all(dim=0) | (cloud[0] & ~some[1] & contradicted)
+        seen = some & usable
+        cloud = seen & (against.rise > threshold)
+        shadow = seen & (against.loss > chosen.shade) & (_spread(beside[index], scale) > 0)
+        refused_cloud = cloud.all(dim=0) | (cloud[0] & series.contradicted(index, against))
         refused = refused_cloud | shadow.all(dim=0)
-        doubtful = (cloud | shadow).any(dim=0) & ~two & ~refused
-        measured = block.fine_std[index].mean()
-        size = torch.where(some, torch.maximum(against.rise, against.loss * series.near(index)), 0.0).amax(dim=0)
-        size = torch.where(doubtful, size.clamp(min=0), 0.0)
-        factor = (size.square() + offset.square()).div_(measured.square().clamp(min=1e-12)).add_(1.0).sqrt_()
-        doubt[index] = torch.where(usable & ~refused, factor.clamp_(max=_MOST_DOUBT), 1.0)
-        suspect = (doubtful | (factor >= _SHIFTED)) & ~refused & usable
-        verdict[index] = torch.where(refused, int(Verdict.REFUSED), torch.where(suspect, int(Verdict.SUSPECT), int(Verdict.CLEAR)))
-        what = torch.where(cloud.any(dim=0) & ~(refused & ~refused_cloud), int(Cause.CLOUD), int(Cause.SHADOW))
-        what = torch.where(refused | doubtful, what, int(Cause.OFFSET))
-        cause[index] = torch.where(refused | suspect, what, int(Cause.NONE))
+        doubtful = (cloud | shadow).any(dim=0) & ~some.all(dim=0) & ~refused
+        suspect = (doubtful | (usable & (offset.abs() > _SHIFTED * chosen.offset))) & ~refused
+        verdict[index].masked_fill_(suspect, int(Verdict.SUSPECT)).masked_fill_(refused, int(Verdict.REFUSED))
+
+        cause[index].masked_fill_(suspect, int(Cause.OFFSET))
+        cause[index].masked_fill_((doubtful & shadow.any(dim=0)) | refused, int(Cause.SHADOW))
+        cause[index].masked_fill_((doubtful & cloud.any(dim=0)) | refused_cloud, int(Cause.CLOUD))
+
+        taken = series.near(index) * against.loss / (1.0 - against.loss).clamp_(min=0.1)
+        size = torch.where(seen & doubtful, torch.maximum(against.rise, taken), 0.0).amax(dim=0)
+        measured = block.fine_std[index].mean().clamp(min=1e-6)
+        factor = size.square_().addcmul_(offset, offset).div_(measured.square()).add_(1.0).sqrt_().clamp_(max=_MOST_DOUBT)
+        doubt[index] = torch.where(usable & ~refused, factor, 1.0)
     return Screened(verdict, cause, doubt)
+
+
+def _at_first_sight(series: _Series, options: ScreeningOptions) -> tuple[Tensor, Tensor]:
+    """What stands out as a cloud, and as a cloud or a shadow, against the nearest neighbour before and after, (K, y, x) bool."""
+    cloudy, spoilt = torch.zeros_like(series.usable), torch.zeros_like(series.usable)
+    for index, against in enumerate(series.against(series.usable, 1)):
+        both = against.some.all(dim=0) & series.usable[index]
+        cloudy[index] = (against.rise > _FIRST * options.least).all(dim=0) & both
+        spoilt[index] = cloudy[index] | ((against.loss > options.shade).all(dim=0) & both)
+    return cloudy, spoilt
 
 
 def applied(block: FusionInput, screened: Screened) -> FusionInput:
@@ -191,18 +199,19 @@ class _Series:
         self._numbers = torch.tensor(self._days, dtype=fine.dtype, device=fine.device)
         self._weights = signature.weights(fine)
         shape = (len(fine), len(self._weights), *fine.shape[-2:])
-        self._values, self._moved = fine.new_empty(shape), fine.new_empty(shape)
+        coarse = [self._coarse(day) for day in self._days]
+        self._values = fine.new_empty(shape)
         self.usable = torch.empty((shape[0], *shape[2:]), dtype=torch.bool, device=fine.device)
-        for index, image in enumerate(fine):
-            coarse = self._over_snow(lift(self._coarse(self._days[index]), block.scale), index)
+        # What the coarse of a day moved an image by; needed only where that of some day is unknown.
+        self._moved = None if all(bool(torch.isfinite(cells).all()) for cells in coarse) else fine.new_empty(shape)
+        for index, (image, cells) in enumerate(zip(fine, coarse, strict=True)):
+            moved = self._over_snow(lift(cells, block.scale), index)
             channels = self._over_snow(self._channels(image), index)
             self.usable[index] = torch.isfinite(channels.sum(dim=0))
-            self._moved[index] = coarse
-            torch.sub(channels, coarse.nan_to_num(), out=self._values[index])
+            if self._moved is not None:
+                self._moved[index] = moved
+            torch.sub(channels, moved.nan_to_num(), out=self._values[index])
         self._values.nan_to_num_()
-        self._whole = bool(torch.isfinite(self._moved).all())
-        if self._whole:
-            del self._moved
 
     def _channels(self, image: Tensor) -> Tensor:
         """Channels (4, y, x) of an image (B, y, x)."""
@@ -268,12 +277,12 @@ class _Series:
     def _deviation(self, index: int, at: Tensor) -> Tensor:
         """Channels (4, y, x) of an image less those of other images (y, x), which the coarse change has moved where it is known."""
         where = at.expand(1, len(self._weights), *at.shape)
-        moved = self._values[index] - self._values.gather(0, where)[0]
-        if self._whole:
-            return moved
-        change = self._moved[index] - self._moved.gather(0, where)[0]
-        still = self._moved[index].nan_to_num() - self._moved.gather(0, where)[0].nan_to_num()
-        return torch.where(torch.isfinite(change), moved, moved + still)
+        change = self._values[index] - self._values.gather(0, where)[0]
+        if self._moved is None:
+            return change
+        here, there = self._moved[index], self._moved.gather(0, where)[0]
+        both = torch.isfinite(here) & torch.isfinite(there)
+        return torch.where(both, change, change + here.nan_to_num() - there.nan_to_num())
 
     def _snowlike(self, index: int, level: Tensor, moved: Tensor) -> Tensor:
         """Where the change to an image leads to snow rather than to a cloud; of ground that was snow already nothing is said."""
@@ -287,25 +296,25 @@ class _Series:
         watery = level[Signature.BRIGHT] > _WATERY * level[Signature.SHORT]
         return watery if self._surface is None else watery & (self._surface[index] != Surface.SNOW)
 
-    def contradicted(self, index: int, against: _Against, reach: int) -> Tensor:
-        """Where (y, x) later coarse cells show nothing of a rise that is as wide as they are and has no later observation."""
+    def contradicted(self, index: int, against: _Against) -> Tensor:
+        """Where (y, x) no later image follows, and later coarse cells show nothing of a rise as wide as their footprint.
+
+        On land and water only: what a cloud adds over snow the coarse series does not tell.
+        """
         block = self._block
         alone = against.some[0] & ~against.some[1] & self.usable[index]
+        if self._surface is not None:
+            alone &= self._surface[index] != Surface.SNOW
         day = self._days[index] + _LATER
-        if not bool(alone.any()):
-            return alone
-        rise = against.rise[0].clamp(min=0).where(self.usable[index] & against.some[0], torch.nan)
-        mean, share = area_mean(rise, block.scale)
-        change = self._coarse(day)[Signature.WHITE] - self._coarse(self._days[index])[Signature.WHITE]
-        place = day - block.coarse_days[0] if block.coarse_days else -1
-        if not 0 <= place < len(block.coarse_days):
+        if not bool(alone.any()) or day not in block.coarse_days:
             return torch.zeros_like(alone)
-        error = (self._weights[Signature.WHITE].square() @ block.coarse_std[place].square().flatten(1)).sqrt_().view(change.shape)
-        left = (mean - change).where(share > 0.5, torch.nan)
-        known = torch.isfinite(left) & torch.isfinite(error)
-        weight = box_sum(known.to(left.dtype), 1)
-        total = box_sum((left / error.clamp(min=1e-3)).where(known, 0.0), 1)
-        wide = (total > _DECIDED * weight) & (weight >= 4)
+        mean, share = area_mean(against.rise[0].clamp(min=0).where(alone, torch.nan), block.scale)
+        change = (self._coarse(day) - self._coarse(self._days[index]))[Signature.WHITE]
+        variance = self._weights[Signature.WHITE].square() @ block.coarse_std[block.coarse_days.index(day)].square().flatten(1)
+        strange = (mean - change) / variance.sqrt_().clamp_(min=1e-3).view(change.shape)
+        known = torch.isfinite(strange) & (share > 0.5)
+        count = box_sum(known.to(mean.dtype), 1)
+        wide = (box_sum(strange.where(known, 0.0), 1) > _DECIDED * count) & (count >= _FOOTPRINT)
         return _spread(wide, block.scale) & alone
 
 

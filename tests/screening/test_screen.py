@@ -131,39 +131,39 @@ def test_a_contaminated_neighbour_does_not_speak_for_an_image() -> None:
 
 def messy() -> FusionInput:
     """Long, with clouds, missed ones, shadows, gaps in the coarse and changes."""
-    block = place(count=20, size=192, seed=3, changes={50: CHAR, 90: SOIL})
+    block = place(count=14, size=128, seed=3, changes={30: CHAR, 60: SOIL})
     rng = torch.Generator().manual_seed(5)
-    for index in range(20):
-        row, col = (int(value) for value in torch.randint(0, 150, (2,), generator=rng))
+    for index in range(14):
+        row, col = (int(value) for value in torch.randint(0, 90, (2,), generator=rng))
         where = (slice(row, row + 30), slice(col, col + 40))
         block = (painted(block, index, CLOUD, 0.4, where), shaded(block, index, where), hidden(block, index, where))[index % 3]
     coarse = block.coarse.clone()
-    coarse[60:64, :, 2:9, 3:12] = torch.nan
+    coarse[60:66, :, 2:9, 3:12] = torch.nan
     return replace(block, coarse=coarse)
 
 
 def test_a_tile_with_its_halo_says_what_the_whole_image_says() -> None:
-    block, options = messy(), ScreeningOptions(reach=480.0)
+    block, options = messy(), ScreeningOptions(reach=240.0)
     whole = screen(block, BANDS, None, options)
-    assert total(whole, Verdict.REFUSED) > 1000
+    assert total(whole, Verdict.REFUSED) > 500
     halo = round(options.halo(8, 30.0) / 240)
-    for row, col in ((0, 0), (8, 8), (16, 4)):
-        cells = [slice(max(start - halo, 0), min(start + 8 + halo, 24)) for start in (row, col)]
+    for row, col in ((0, 0), (5, 7), (12, 4)):
+        cells = [slice(max(start - halo, 0), min(start + 4 + halo, 16)) for start in (row, col)]
         pixels = [slice(part.start * 8, part.stop * 8) for part in cells]
         part = replace(block, fine=block.fine[:, :, *pixels], coarse=block.coarse[:, :, *cells], coarse_std=block.coarse_std[:, :, *cells])
         found = screen(part, BANDS, None, options)
-        inner = [slice((start - part.start) * 8, (start - part.start + 8) * 8) for start, part in zip((row, col), cells, strict=True)]
-        outer = [slice(start * 8, start * 8 + 64) for start in (row, col)]
+        inner = [slice((start - part.start) * 8, (start - part.start + 4) * 8) for start, part in zip((row, col), cells, strict=True)]
+        outer = [slice(start * 8, start * 8 + 32) for start in (row, col)]
         assert torch.equal(found.verdict[:, *inner], whole.verdict[:, *outer])
         assert torch.equal(found.cause[:, *inner], whole.cause[:, *outer])
-        torch.testing.assert_close(found.doubt[:, *inner], whole.doubt[:, *outer])
+        torch.testing.assert_close(found.doubt[:, *inner], whole.doubt[:, *outer], rtol=1e-4, atol=1e-4)
 
 
 def test_images_outside_the_support_change_nothing() -> None:
-    block, options = messy(), ScreeningOptions(days=24)
+    block, options = messy(), ScreeningOptions(days=16)
     whole = screen(block, BANDS, None, options)
     before, after = options.support()
-    for index in (0, 9, 19):
+    for index in (0, 7, 13):
         day = block.fine_days[index]
         kept = [other for other, taken in enumerate(block.fine_days) if day - before <= taken <= day + after]
         days = [place for place, number in enumerate(block.coarse_days) if day - before <= number <= day + after]
