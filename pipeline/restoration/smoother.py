@@ -96,15 +96,18 @@ class _Series:
 
     def at(self, targets: Tensor, window: float, tau: float) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, std and support (T, cells) of some targets."""
-        delta = self.days[None, :] - targets[:, None]
+        first = int(torch.searchsorted(self.days, targets.min() - window))
+        last = int(torch.searchsorted(self.days, targets.max() + window, right=True))
+        days, precision, weighted = self.days[first:last], self.precision[first:last], self.weighted[first:last]
+        delta = days[None, :] - targets[:, None]
         weight = torch.exp(-delta.abs() / tau) * (delta.abs() <= window)
-        w0 = weight @ self.precision
+        w0 = weight @ precision
         known = w0 > 0
         scale = torch.where(known, w0, 1.0)
-        time = ((weight * delta) @ self.precision) / scale
-        spread = (((weight * delta.square()) @ self.precision) / scale - time.square()).clamp(min=0)
-        level = (weight @ self.weighted) / scale
-        slope = (((weight * delta) @ self.weighted) / scale - time * level) / (spread + SLOPE_RIDGE)
+        time = ((weight * delta) @ precision) / scale
+        spread = (((weight * delta.square()) @ precision) / scale - time.square()).clamp(min=0)
+        level = (weight @ weighted) / scale
+        slope = (((weight * delta) @ weighted) / scale - time * level) / (spread + SLOPE_RIDGE)
 
         before, after = self._nearest(targets, window)
         inside = torch.isfinite(before) & torch.isfinite(after)
@@ -114,8 +117,8 @@ class _Series:
         reading = torch.where(inside, 0.0, torch.where(torch.isfinite(after), beyond, -beyond))
         mean = level + slope * (reading - time)
 
-        scatter = ((weight @ self.weighted_square) / scale - level.square() - slope.square() * spread).clamp(min=0)
-        measured = (weight @ self.root_precision) / scale
+        scatter = ((weight @ self.weighted_square[first:last]) / scale - level.square() - slope.square() * spread).clamp(min=0)
+        measured = (weight @ self.root_precision[first:last]) / scale
         gap = (nearest - 0.5).clamp(min=0)
         error = (measured.square() + scatter + DRIFT**2 * torch.where(known, gap, 0.0)).sqrt()
         support = torch.exp(-gap / tau)

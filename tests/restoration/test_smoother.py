@@ -102,3 +102,16 @@ def test_an_empty_series_gives_nothing():
     assert mean.shape == (4, 1, 2, 3)
     assert torch.isnan(mean).all()
     assert (observed == 0).all()
+
+
+def test_what_lies_beyond_the_window_of_a_day_changes_nothing_of_it():
+    generator = torch.Generator().manual_seed(3)
+    values = torch.rand(120, 2, 3, 3, generator=generator)
+    std, days, targets = torch.full_like(values, 0.01), np.arange(120.0), np.arange(50, 60)
+    near = (days >= 50 - 12) & (days <= 59 + 12)
+    whole = restore(values, std, days, targets, 12, 4.0)
+    for one, other in zip(whole, restore(values[near], std[near], days[near], targets, 12, 4.0), strict=True):
+        assert torch.equal(one, other)
+    mean, _, observed = restore(values, std, days, np.array([400]), 12, 4.0)
+    assert torch.isnan(mean).all()
+    assert (observed == 0).all()
