@@ -6,10 +6,10 @@ import pytest
 
 from pipeline.fusion.registry import specs
 
-OWN = ("residual", "nearest", "linear", "harmonic", "coarse", "delta", "delta2")
-"""The default method and the six controls."""
+OWN = ("smoother", "residual", "nearest", "linear", "harmonic", "coarse", "delta", "delta2")
+"""The methods of the pipeline itself and the six controls."""
 
-QUICK = ("residual", "delta2")
+QUICK = ("smoother", "residual", "delta2")
 """Where even the controls cost seconds each."""
 
 ALL_METHODS = [name if name in OWN else pytest.param(name, marks=pytest.mark.slow) for name in specs()]

@@ -47,12 +47,12 @@ SMOOTHER_PART = 16
 class SmootherOptions(MethodOptions):
     """Options of the smoother."""
 
-    days: int = Field(default=128, ge=16, le=400, description="days before and after a part of the calendar whose fine images are used")
+    days: int = Field(default=144, ge=SMOOTHER_PART, le=400, description="days before and after a target whose fine images are used")
     cloud_reach: float = Field(default=300.0, ge=0, description="metres around hidden pixels in which an observation is trusted less")
     cloud_noise: float = Field(default=2.0, ge=0, description="added noise variance beside a hidden pixel, in noise variances")
 
     def support(self) -> tuple[int, int]:
-        return self.days + SMOOTHER_PART - 1, self.days + SMOOTHER_PART - 1
+        return self.days, self.days
 
     def halo(self) -> float:
         return self.cloud_reach

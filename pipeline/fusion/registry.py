@@ -22,6 +22,7 @@ from pipeline.fusion.options import (
     ObjectOptions,
     ResidualOptions,
     RobotOptions,
+    SmootherOptions,
     StackOptions,
     StarfmOptions,
     VsdfOptions,
@@ -41,6 +42,13 @@ _BUILT_IN = (
         source="Gaussian process with a level and an Ornstein–Uhlenbeck term (Rasmussen & Williams 2006, eq. 2.25–2.26)",
         target="pipeline.fusion.residual:Residual",
         options=ResidualOptions,
+    ),
+    MethodSpec(
+        name="smoother",
+        title="every day of a pixel from all its observations at once: coarse anomaly with a gain, level, season and a process in time",
+        source="Gaussian process with explicit basis functions (Rasmussen & Williams 2006, eq. 2.39–2.42)",
+        target="pipeline.fusion.smoother:Smoother",
+        options=SmootherOptions,
     ),
     MethodSpec(
         name="starfm",
