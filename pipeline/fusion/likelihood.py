@@ -47,6 +47,9 @@ _CANDIDATES: tuple[tuple[dict[str, Any], ...], ...] = (
 
 _GAINS = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
 
+_GAIN_COST = 0.1
+"""Cost in log-likelihood of a gain one away from 1: where few images tell, the coarse series is followed, snow and floods with it."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -185,10 +188,11 @@ def _sized(known: Parameters, series: Sequence[Series]) -> tuple[Parameters, Ten
 def _followed(known: Parameters, score: Tensor, series: Sequence[Series]) -> tuple[Parameters, Tensor]:
     """With the share of the coarse anomaly that pixels follow, band by band."""
     scores = torch.stack([_sized(replace(known, coarse_gain=(gain,) * len(known.process)), series)[1] for gain in _GAINS])
+    cost = _GAIN_COST * (scores.new_tensor(_GAINS) - 1).square()
     chosen = []
     for band, old in enumerate(known.coarse_gain):
-        best = int(scores[:, band].nanmean(dim=1).argmax())
-        chosen.append(_GAINS[best] if _believed(scores[best, band] - score[band]) else old)
+        best = int((scores[:, band].nanmean(dim=1) - cost).argmax())
+        chosen.append(_GAINS[best] if _believed(scores[best, band] - score[band] - cost[best] + _GAIN_COST * (old - 1) ** 2) else old)
     return _sized(replace(known, coarse_gain=tuple(chosen)), series)
 
 
