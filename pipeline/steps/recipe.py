@@ -18,7 +18,7 @@ from pipeline.grid import Window, day_number, halo_cells
 from pipeline.operators.reach import day_halo, search_reach
 from pipeline.planning import Input, Reach, recipe_hash
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Raised when a change in the code changes pixels: days made before are then made again."""
 
 
