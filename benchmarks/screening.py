@@ -31,7 +31,7 @@ from pipeline.sandbox import SandboxSpec
 from pipeline.sandbox.marks import Marks, events, marks
 from pipeline.screening.options import ScreeningOptions
 from pipeline.screening.screen import Screened, applied, screen
-from pipeline.screening.verdicts import Surface, Verdict
+from pipeline.vocabulary import Surface, Verdict
 from pipeline.vocabulary import BANDS
 
 CLOUD, SHADE, HAZE = 0.05, 0.1, 0.01

@@ -43,6 +43,31 @@ DOUBT: dict[Reason, float] = {Reason.AEROSOL: 2.0, Reason.NEGATIVE: 2.0, Reason.
 atmosphere was badly removed; a rescued pixel may be a cloud after all. The factors are choices, not measurements."""
 
 
+class Verdict(IntEnum):
+    """What is done with a fine pixel."""
+
+    CLEAR = 0
+    SUSPECT = 1
+    REFUSED = 2
+
+
+class Cause(IntEnum):
+    """Why a pixel is not simply clear."""
+
+    NONE = 0
+    CLOUD = 1
+    SHADOW = 2
+    OFFSET = 3
+
+
+class Surface(IntEnum):
+    """The state of the ground an observation shows; observations are compared with others of the same state."""
+
+    LAND = 0
+    SNOW = 1
+    WATER = 2
+
+
 class Provenance(IntEnum):
     """Where the value of a published pixel comes from."""
 

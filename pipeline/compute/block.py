@@ -67,6 +67,7 @@ class BlockInput:
                 fusion,
                 fine=fusion.fine[fine],
                 fine_doubt=None if fusion.fine_doubt is None else fusion.fine_doubt[fine],
+                fine_surface=None if fusion.fine_surface is None else fusion.fine_surface[fine],
                 coarse=fusion.coarse[coarse],
                 coarse_std=fusion.coarse_std[coarse],
                 origin=(fusion.origin[0] + cells.row, fusion.origin[1] + cells.col),
@@ -102,12 +103,13 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     cells = window.coarse(grid.scale)
     mean, std, observed = store.read_restored(cells, first, last)
     cell = grid.resolution * grid.scale
-    doubt = fine.doubt
+    doubt, surface = fine.doubt, fine.surface
     fusion = FusionInput(
         fine=torch.from_numpy(fine.values),
         fine_days=tuple(int(day) for day in fine.days),
         fine_std=torch.from_numpy(fine.std),
         fine_doubt=None if doubt is None else torch.from_numpy(doubt),
+        fine_surface=None if surface is None else torch.from_numpy(surface),
         coarse=torch.from_numpy(mean),
         coarse_std=torch.from_numpy(std),
         coarse_days=tuple(range(first, last + 1)),

@@ -88,6 +88,7 @@ def learn(
             scale=job.grid.scale,
             resolution=job.grid.resolution,
             fine_doubt=None if fine.doubt is None else torch.from_numpy(fine.doubt),
+            fine_surface=None if fine.surface is None else torch.from_numpy(fine.surface),
         )
         for fine, values, mean, std in samples
         for restored in [apply_bias(mean, std, bias)]

@@ -40,7 +40,7 @@ from pipeline.catalog.scene import Scene
 from pipeline.errors import StoreError
 from pipeline.grid import EPOCH, Grid, Window, day_number
 from pipeline.observations.coarse import NO_DAY
-from pipeline.observations.masking import doubt
+from pipeline.observations.masking import doubt, surface
 from pipeline.observations.rescue import brightness, rescued
 from pipeline.observations.scenes_table import Row, read_table, with_superseded, write_table
 from pipeline.store.encoding import FILL, STD_FILL, decode_reflectance, decode_std, encode_reflectance, encode_std
@@ -83,6 +83,11 @@ class FineStack:
     def doubt(self) -> np.ndarray | None:
         """Factor of the 1 σ of each pixel, (K, y, x) float32; None when it is 1 everywhere."""
         return doubt(self.reasons)
+
+    @property
+    def surface(self) -> np.ndarray | None:
+        """`Surface` codes of each pixel, (K, y, x) uint8; None when all show land."""
+        return surface(self.reasons)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from pipeline.fusion.interface import FusionInput
 from pipeline.screening.options import ScreeningOptions
 from pipeline.screening.screen import Screened, applied, screen
-from pipeline.screening.verdicts import Cause, Surface, Verdict
+from pipeline.vocabulary import Cause, Surface, Verdict
 from pipeline.vocabulary import BANDS
 from tests.screening.places import CHAR, CLOUD, FIELD, SNOW, SOIL, WATER, banded, first, hidden, painted, place, shaded
 
