@@ -26,16 +26,7 @@ class Reason(IntFlag):
     RESCUED = 4096
 
 
-HIDING = (
-    Reason.FILL
-    | Reason.CLOUD
-    | Reason.SHADOW
-    | Reason.CIRRUS
-    | Reason.DILATED
-    | Reason.SATURATED
-    | Reason.RANGE
-    | Reason.UNREADABLE
-)
+HIDING = Reason.FILL | Reason.CLOUD | Reason.SHADOW | Reason.CIRRUS | Reason.DILATED | Reason.SATURATED | Reason.RANGE | Reason.UNREADABLE
 """Reasons that take a pixel out of the observations. The others are states of an observation."""
 
 DOUBT: dict[Reason, float] = {Reason.AEROSOL: 2.0, Reason.NEGATIVE: 2.0, Reason.RESCUED: 1.5}
