@@ -32,20 +32,31 @@ class Reach:
         Days around a coarse day that its restoration uses.
     halo : int
         Fine pixels around a block.
+    screening : int
+        Days before and after a fine image that its verdicts depend on.
     """
 
     before: int
     after: int
     window: int
     halo: int
+    screening: int = 0
+
+    @property
+    def fine_before(self) -> int:
+        return self.before + self.screening
+
+    @property
+    def fine_after(self) -> int:
+        return self.after + self.screening
 
     @property
     def coarse_before(self) -> int:
-        return self.before + self.window
+        return self.fine_before + self.window
 
     @property
     def coarse_after(self) -> int:
-        return self.after + self.window
+        return self.fine_after + self.window
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ def maturities(days: np.ndarray, windows: Sequence[Window], inputs: Sequence[Inp
         later = ((fine[None, :] > days[:, None]) & (fine[None, :] <= days[:, None] + reach.after)).any(1)
         result[later, column] = Maturity.INTERIM
         result[later & complete, column] = Maturity.FINAL
-    result[days + max(reach.after, reach.window) < day_number(as_of)] = Maturity.FINAL
+    result[days + max(reach.fine_after, reach.window) < day_number(as_of)] = Maturity.FINAL
     return result
 
 
@@ -249,8 +260,8 @@ def _memberships(
     when = np.array([item.day for item in inputs], int)
     coarse = np.array([item.role == "coarse" for item in inputs], bool)
     spread = np.array([item.spread for item in inputs], int)
-    before = np.where(coarse, reach.coarse_before, reach.before) + spread
-    after = np.where(coarse, reach.coarse_after, reach.after) + spread
+    before = np.where(coarse, reach.coarse_before, reach.fine_before) + spread
+    after = np.where(coarse, reach.coarse_after, reach.fine_after) + spread
     offset = when[None, :] - np.asarray(days)[:, None]
     in_time = ((offset >= -before) & (offset <= after)).astype(np.uint64)
     padded = [window.padded(reach.halo) for window in windows]

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from pipeline.compute.job import DayCount, Job, Task, TaskRecord
-from pipeline.compute.rescue import read_levels
+from pipeline.compute.reading import margin, read_window
 from pipeline.fusion.interface import DayPrediction, FusionInput, Method
 from pipeline.fusion.registry import build, options_of
-from pipeline.grid import Block, Grid, Window, halo_cells
-from pipeline.observations.working import WorkingStore
+from pipeline.grid import Block, Window
 from pipeline.operators.blend import blend
 from pipeline.operators.reach import day_halo
 from pipeline.store.encoding import FILL
@@ -56,10 +55,10 @@ class BlockInput:
             seen[:] = torch.isfinite(image).all(dim=0)
         return clear
 
-    def trimmed(self, margin: int) -> BlockInput:
-        """The same block with no more than `margin` fine pixels of halo, on whole coarse cells; shares memory."""
+    def trimmed(self, halo: int) -> BlockInput:
+        """The same block with no more than `halo` fine pixels of halo, on whole coarse cells; shares memory."""
         fusion = self.fusion
-        keep = self.inner.padded(margin).clipped(*fusion.fine.shape[-2:])
+        keep = self.inner.padded(halo).clipped(*fusion.fine.shape[-2:])
         cells = keep.coarse(fusion.scale)
         fine, coarse = (..., *keep.slices), (..., *cells.slices)
         return BlockInput(
@@ -91,33 +90,15 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     """Read what the days of a block depend on, once, with the halo.
 
     The halo is cut off at the edge of the area; everything a day may look at lies in
-    the support of the method before the first and after the last of `days`.
+    the support of the method before the first and after the last of `days`. What screening refused is not observed.
     """
     grid = job.grid
     options = options_of(job.method, job.options)
     before, after = options.support()
     first, last = min(days) - before, max(days) + after
-    window = block.window.padded(_margin(grid, day_halo(options.halo()))).clipped(*grid.shape)
-    store = WorkingStore.open(job.observations)
-    fine = store.read_fine(window, first, last, levels=read_levels(job, window))
-    cells = window.coarse(grid.scale)
-    mean, std, observed = store.read_restored(cells, first, last)
-    cell = grid.resolution * grid.scale
-    doubt, surface = fine.doubt, fine.surface
-    fusion = FusionInput(
-        fine=torch.from_numpy(fine.values),
-        fine_days=tuple(int(day) for day in fine.days),
-        fine_std=torch.from_numpy(fine.std),
-        fine_doubt=None if doubt is None else torch.from_numpy(doubt),
-        fine_surface=None if surface is None else torch.from_numpy(surface),
-        coarse=torch.from_numpy(mean),
-        coarse_std=torch.from_numpy(std),
-        coarse_days=tuple(range(first, last + 1)),
-        scale=grid.scale,
-        resolution=grid.resolution,
-        origin=(round(-grid.north / cell) + cells.row, round(grid.west / cell) + cells.col),
-    )
-    return BlockInput(fusion, block.window.relative_to(window), fine.reasons, observed)
+    window = block.window.padded(margin(grid, day_halo(options.halo()))).clipped(*grid.shape)
+    found = read_window(job, window, first, last, judged=job.screening is not None)
+    return BlockInput(found.fusion, block.window.relative_to(window), found.reasons, found.coarse_observed)
 
 
 def fuse_block(job: Job, block: BlockInput, days: Sequence[int]) -> Iterator[FusedDay]:
@@ -131,7 +112,7 @@ def fuse_block(job: Job, block: BlockInput, days: Sequence[int]) -> Iterator[Fus
     seen = set(block.fusion.fine_days)
     # Only the blend looks at predictions beside the block: the other days, which are most, need no halo but the method's.
     parts = (
-        (block.trimmed(_margin(job.grid, halo)), [day for day in days if day not in seen]),
+        (block.trimmed(margin(job.grid, halo)), [day for day in days if day not in seen]),
         (block, [day for day in days if day in seen]),
     )
     for part, targets in parts:
@@ -195,12 +176,13 @@ def _finish(job: Job, block: BlockInput, prediction: DayPrediction) -> FusedDay:
 
 
 def _condition(source: np.ndarray, reasons: np.ndarray | None, share: np.ndarray) -> np.ndarray:
-    """Condition bits: snow and water as observed on the day, coarse filled, climatology only."""
+    """Condition bits: snow, water and doubt of screening as observed on the day, coarse filled, climatology only."""
     condition = np.zeros(source.shape, np.uint8)
     if reasons is not None:
         seen = source == Provenance.OBSERVED
         condition[seen & (reasons & Reason.SNOW > 0)] |= np.uint8(Condition.SNOW)
         condition[seen & (reasons & Reason.WATER > 0)] |= np.uint8(Condition.WATER)
+        condition[seen & (reasons & Reason.SUSPECT > 0)] |= np.uint8(Condition.SUSPECT_OBSERVATION)
     predicted = (source != Provenance.OBSERVED) & (source != Provenance.MISSING)
     condition[predicted & (share < 0.5)] |= np.uint8(Condition.COARSE_FILLED)
     condition[source == Provenance.CLIMATOLOGY] |= np.uint8(Condition.CLIMATOLOGY_ONLY)
@@ -220,11 +202,6 @@ def _days_to_observation(job: Job, block: BlockInput, day: int) -> np.ndarray:
         if not unseen.any():
             break
     return nearest
-
-
-def _margin(grid: Grid, metres: float) -> int:
-    """Fine pixels of halo that hold `metres`, on whole coarse cells."""
-    return halo_cells(metres, grid.resolution, grid.scale) * grid.scale
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ A day with an observation of its own is solved without it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
@@ -25,8 +26,10 @@ from pipeline.fusion.nodes import Nodes
 from pipeline.fusion.options import SMOOTHER_PART, SmootherOptions
 from pipeline.fusion.posterior import Posterior, Prior, trusted
 from pipeline.fusion.references import References, provenance
+from pipeline.fusion.snow import Snow
 from pipeline.operators.resample import Lifting, lift
 from pipeline.operators.spatial import distance_to
+from pipeline.vocabulary import Surface
 
 _PIXELS_AT_ONCE = 4096
 """Pixels of a tile on the CPU: what is worked on stays in the cache."""
@@ -151,14 +154,15 @@ class Smoother:
         return State(references, known, precision)
 
     def precision(self, references: References, index: int, noise: float) -> Tensor:
-        """Precision (y, x) of the observations of an image: less beside hidden ones and where they are in doubt, 0 where not clear."""
-        clear, doubt = references.clear[index], references.block.fine_doubt
+        """Precision (y, x) of the observations of an image: less beside hidden ones and where they are in doubt, 0 where not clear or snow."""
+        clear, doubt, surface = references.clear[index], references.block.fine_doubt, references.block.fine_surface
+        bare = clear if surface is None else clear & (surface[index] != int(Surface.SNOW))
         reach = math.ceil(self.options.cloud_reach / references.block.resolution)
         if reach and self.options.cloud_noise:
             near = distance_to(~clear, reach).mul_(-3.0 / reach).exp_()
-            precision = clear / near.mul_(noise * self.options.cloud_noise).add_(noise)
+            precision = bare / near.mul_(noise * self.options.cloud_noise).add_(noise)
         else:
-            precision = clear / noise
+            precision = bare / noise
         return precision if doubt is None else precision.div_(doubt[index].square())
 
     def days(self, state: State, targets: Sequence[int]) -> Iterator[DayPrediction]:
@@ -215,7 +219,12 @@ class Smoother:
                 pixels = tuple(slice(first * scale, last * scale) for first, last in (rows, cols))
                 self._tile(state, view, (rows, cols), targets, centre[:, *pixels], means[:, :, *pixels], stds[:, :, *pixels])
         made = {}
-        for day, mean, std in zip(targets, means, stds, strict=True):
+        # Between two images the same observations are the nearest.
+        gaps = [bisect_left(view.days, day) for day in targets]
+        snow = {gap: Snow.between(references, view.indices, day) for gap, day in zip(gaps, targets, strict=True)}
+        for day, gap, mean, std in zip(targets, gaps, means, stds, strict=True):
+            if (lying := snow[gap]) is not None:
+                lying.blend(day, lift(references.coarse_of(day)[0], scale), mean, std)
             before = self._any_clear(references, [index for index, seen in zip(view.indices, view.days, strict=True) if seen < day])
             after = self._any_clear(references, [index for index, seen in zip(view.indices, view.days, strict=True) if seen > day])
             source = provenance(before, after, torch.isfinite(mean).any(dim=0))
