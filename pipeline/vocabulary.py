@@ -9,10 +9,7 @@ BANDS = ("blue", "green", "red", "nir08", "swir16", "swir22")
 
 
 class Reason(IntFlag):
-    """Why a fine pixel of a scene is not (only) a clear observation: the bit field kept beside the values.
-
-    SUSPECT is a verdict of screening, which later scenes may revise: it is never stored with the others, only added when they are read.
-    """
+    """Why a fine pixel of a scene is not (only) a clear observation: the bit field kept beside the values."""
 
     FILL = 1
     CLOUD = 2
@@ -27,7 +24,6 @@ class Reason(IntFlag):
     UNREADABLE = 1024
     NEGATIVE = 2048
     RESCUED = 4096
-    SUSPECT = 8192
 
 
 HIDING = Reason.FILL | Reason.CLOUD | Reason.SHADOW | Reason.CIRRUS | Reason.DILATED | Reason.SATURATED | Reason.RANGE | Reason.UNREADABLE

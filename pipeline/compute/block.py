@@ -37,6 +37,8 @@ class BlockInput:
         The block inside the window that was read, fine pixels.
     reasons : ndarray, (K, y, x) uint16
         `Reason` bits of the fine images of `fusion`.
+    suspect : ndarray, (K, y, x) bool
+        Where screening doubts an observation that is kept.
     coarse_observed : ndarray, (T, Y, X) float32
         Share of the coarse support that was really observed.
     """
@@ -44,6 +46,7 @@ class BlockInput:
     fusion: FusionInput
     inner: Window
     reasons: np.ndarray
+    suspect: np.ndarray
     coarse_observed: np.ndarray
 
     @cached_property
@@ -73,6 +76,7 @@ class BlockInput:
             ),
             inner=self.inner.relative_to(keep),
             reasons=self.reasons[fine],
+            suspect=self.suspect[fine],
             coarse_observed=self.coarse_observed[coarse],
         )
 
@@ -98,7 +102,7 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     first, last = min(days) - before, max(days) + after
     window = block.window.padded(margin(grid, day_halo(options.halo()))).clipped(*grid.shape)
     found = read_window(job, window, first, last, judged=job.screening is not None)
-    return BlockInput(found.fusion, block.window.relative_to(window), found.reasons, found.coarse_observed)
+    return BlockInput(found.fusion, block.window.relative_to(window), found.reasons, found.suspect, found.coarse_observed)
 
 
 def fuse_block(job: Job, block: BlockInput, days: Sequence[int]) -> Iterator[FusedDay]:
@@ -167,7 +171,7 @@ def _finish(job: Job, block: BlockInput, prediction: DayPrediction) -> FusedDay:
         bands=mean[inner].cpu().numpy(),
         std=std[inner].cpu().numpy(),
         provenance=provenance,
-        condition=_condition(provenance, None if today is None else block.reasons[today][inner], share),
+        condition=_condition(provenance, None if today is None else (block.reasons[today][inner], block.suspect[today][inner]), share),
         days_to_observation=_days_to_observation(job, block, prediction.day),
         coarse_valid=np.rint(100 * share).astype(np.uint8),
     )
@@ -175,14 +179,15 @@ def _finish(job: Job, block: BlockInput, prediction: DayPrediction) -> FusedDay:
     return FusedDay(prediction.day, values, DayCount(prediction.day, tuple(int(n) for n in pixels), checked, squared_error))
 
 
-def _condition(source: np.ndarray, reasons: np.ndarray | None, share: np.ndarray) -> np.ndarray:
+def _condition(source: np.ndarray, today: tuple[np.ndarray, np.ndarray] | None, share: np.ndarray) -> np.ndarray:
     """Condition bits: snow, water and doubt of screening as observed on the day, coarse filled, climatology only."""
     condition = np.zeros(source.shape, np.uint8)
-    if reasons is not None:
+    if today is not None:
+        reasons, suspect = today
         seen = source == Provenance.OBSERVED
         condition[seen & (reasons & Reason.SNOW > 0)] |= np.uint8(Condition.SNOW)
         condition[seen & (reasons & Reason.WATER > 0)] |= np.uint8(Condition.WATER)
-        condition[seen & (reasons & Reason.SUSPECT > 0)] |= np.uint8(Condition.SUSPECT_OBSERVATION)
+        condition[seen & suspect] |= np.uint8(Condition.SUSPECT_OBSERVATION)
     predicted = (source != Provenance.OBSERVED) & (source != Provenance.MISSING)
     condition[predicted & (share < 0.5)] |= np.uint8(Condition.COARSE_FILLED)
     condition[source == Provenance.CLIMATOLOGY] |= np.uint8(Condition.CLIMATOLOGY_ONLY)

@@ -24,12 +24,15 @@ class Observed:
     fusion : FusionInput
     reasons : ndarray, (K, y, x) uint16
         `Reason` bits of the fine images of `fusion`.
+    suspect : ndarray, (K, y, x) bool
+        Where screening doubts an observation that is kept.
     coarse_observed : ndarray, (T, Y, X) float32
         Share of the coarse support that was really observed.
     """
 
     fusion: FusionInput
     reasons: np.ndarray
+    suspect: np.ndarray
     coarse_observed: np.ndarray
 
 
@@ -48,16 +51,16 @@ def read_window(job: Job, window: Window, first: int, last: int, judged: bool) -
     grid = job.grid
     store = WorkingStore.open(job.observations)
     fine = store.read_fine(window, first, last, levels=read_levels(job, window))
-    doubt = fine.doubt
+    doubt, suspect = fine.doubt, np.zeros(fine.reasons.shape, bool)
     if judged:
-        found = judge(store, window, fine)
+        found, suspect = judge(store, window, fine)
         doubt = found if doubt is None else found * doubt
     cells = window.coarse(grid.scale)
     mean, std, observed = store.read_restored(cells, first, last)
     cell = grid.resolution * grid.scale
     origin = (round(-grid.north / cell) + cells.row, round(grid.west / cell) + cells.col)
     coarse = torch.from_numpy(mean), torch.from_numpy(std)
-    return Observed(as_input(grid, fine, doubt, coarse, range(first, last + 1), origin), fine.reasons, observed)
+    return Observed(as_input(grid, fine, doubt, coarse, range(first, last + 1), origin), fine.reasons, suspect, observed)
 
 
 def as_input(

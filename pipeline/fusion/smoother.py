@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.fusion.breaks import Breaks
 from pipeline.fusion.interface import DayPrediction, FusionInput
 from pipeline.fusion.nodes import Nodes
 from pipeline.fusion.options import SMOOTHER_PART, SmootherOptions
@@ -249,7 +250,7 @@ class Smoother:
         gain, std_scale = (centre.new_tensor(values)[:, None] for values in (known.coarse_gain, known.std_scale))
         seen = [bool(state.references.clear[index][pixels].any()) for index in view.indices]
         places = [place for place, some in enumerate(seen) if some]
-        posterior = None
+        posterior, breaks, seen_days = None, {}, []
         if places:
             anomaly = centre.new_empty((len(places), bands, height, width))
             lifting = Lifting(view.anomaly, scale, *cells, places)
@@ -267,7 +268,9 @@ class Smoother:
             # Where nothing was seen the coarse speaks for itself.
             follow = torch.where((precision > 0).any(dim=0), gain, 1.0)
             residual = values.sub_(base).nan_to_num_().addcmul_(anomaly, gain, value=-1)
-            posterior = condition(known.prior(centre), [view.days[place] for place in places], precision, residual, anomaly)
+            seen_days = [view.days[place] for place in places]
+            posterior = condition(known.prior(centre), seen_days, precision, residual, anomaly)
+            breaks = {gap: Breaks.between(posterior, anomaly, gap) for gap in {bisect_left(seen_days, day) for day in targets}}
         else:
             base, follow = centre.flatten(1), torch.ones_like(gain)
         for day, mean, std in zip(targets, means, stds, strict=True):
@@ -276,6 +279,8 @@ class Smoother:
             now = now.nan_to_num()
             if posterior is not None:
                 moved, variance = posterior.at(day, now)
+                if (broken := breaks[bisect_left(seen_days, day)]) is not None:
+                    broken.mix(posterior, day, now, moved, variance)
                 now = moved.addcmul_(now, follow).add_(base)
             else:
                 now = now.add_(base)

@@ -18,10 +18,11 @@ import numpy as np
 
 from pipeline.grid import Window
 from pipeline.observations.working import FineStack, WorkingStore
-from pipeline.vocabulary import Reason, Verdict
+from pipeline.vocabulary import Verdict
 
 _VERDICT_BITS = 2
 _DOUBT_STEPS = 100.0
+_FACTORS = np.exp(np.arange(256) / _DOUBT_STEPS).astype(np.float32)
 
 
 def write_verdicts(store: WorkingStore, window: Window, day: int, verdict: np.ndarray, cause: np.ndarray, doubt: np.ndarray) -> None:
@@ -49,31 +50,33 @@ def read_verdicts(store: WorkingStore, window: Window, day: int) -> tuple[np.nda
     """What `write_verdicts` wrote of an image: verdict, cause and doubt; CLEAR, NONE and 1 where nothing was screened."""
     where = (day, *window.slices)
     packed = np.asarray(store.array("screened/verdict")[where])
-    doubt = np.exp(np.asarray(store.array("screened/doubt")[where], np.float32) / np.float32(_DOUBT_STEPS))
+    doubt = _FACTORS[np.asarray(store.array("screened/doubt")[where])]
     return packed & (2**_VERDICT_BITS - 1), packed >> _VERDICT_BITS, doubt
 
 
-def judge(store: WorkingStore, window: Window, fine: FineStack) -> np.ndarray:
-    """Hide what was refused and mark what is suspect in a stack, in place.
+def judge(store: WorkingStore, window: Window, fine: FineStack) -> tuple[np.ndarray, np.ndarray]:
+    """Hide what was refused in a stack, in place.
 
     Parameters
     ----------
     window : Window
         The fine pixels that the stack was read of.
     fine : FineStack
-        Refused values become NaN, suspect pixels get the bit SUSPECT.
+        Refused values become NaN.
 
     Returns
     -------
-    ndarray, (K, y, x) float32
+    doubt : ndarray, (K, y, x) float32
         Factor of the 1 σ of each pixel.
+    suspect : ndarray, (K, y, x) bool
+        Where an observation is kept but in doubt.
     """
-    doubt = np.ones(fine.reasons.shape, np.float32)
+    doubt, suspect = np.ones(fine.reasons.shape, np.float32), np.zeros(fine.reasons.shape, bool)
     for k, day in enumerate(fine.days):
         verdict, _, doubt[k] = read_verdicts(store, window, int(day))
         fine.values[k][:, verdict == Verdict.REFUSED] = np.nan
-        fine.reasons[k][verdict == Verdict.SUSPECT] |= np.uint16(Reason.SUSPECT)
-    return doubt
+        suspect[k] = verdict == Verdict.SUSPECT
+    return doubt, suspect
 
 
 def read_digests(store: WorkingStore, days: Sequence[int] | np.ndarray) -> np.ndarray:

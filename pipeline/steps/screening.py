@@ -19,6 +19,9 @@ from pipeline.steps.recipe import ALGORITHM, as_input, reach_of, screening_reach
 from pipeline.steps.runs import Progress
 from pipeline.vocabulary import Cause, Verdict
 
+IMAGES_PER_TASK = 32
+"""Images of a block that are screened together: a worker holds those that speak for and against them too, about as many again."""
+
 
 def screen_images(area: Area, cluster: Any, job: Job, planned: Plan, learnt: str, progress: Progress) -> list[dict[str, Any]]:
     """Screen the fine images that the stale days look at, block by block, where what speaks for or against them changed.
@@ -64,7 +67,7 @@ def screen_images(area: Area, cluster: Any, job: Job, planned: Plan, learnt: str
     calls = [
         (job, block, [int(day) for day in part])
         for column, block in enumerate(blocks)
-        for part in _batches(images[stale[:, column]], area.runtime.compute.days_per_task)
+        for part in _batches(images[stale[:, column]])
     ]
     counts: dict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
     progress("screen", 0, len(calls))
@@ -78,8 +81,8 @@ def screen_images(area: Area, cluster: Any, job: Job, planned: Plan, learnt: str
     return [_screened(day, counts[day]) for day in sorted(counts)]
 
 
-def _batches(days: np.ndarray, size: int) -> list[np.ndarray]:
-    return [days[start : start + size] for start in range(0, len(days), size)]
+def _batches(days: np.ndarray) -> list[np.ndarray]:
+    return [days[start : start + IMAGES_PER_TASK] for start in range(0, len(days), IMAGES_PER_TASK)]
 
 
 def _screened(day: int, pixels: Mapping[tuple[int, int], int]) -> dict[str, Any]:
