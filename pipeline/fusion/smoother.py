@@ -155,7 +155,7 @@ class Smoother:
         return State(references, known, precision)
 
     def precision(self, references: References, index: int, noise: float) -> Tensor:
-        """Precision (y, x) of the observations of an image: less beside hidden ones and where they are in doubt, 0 where not clear or snow."""
+        """Precision (y, x) of the observations of an image: less beside hidden ones and where in doubt, 0 where not clear or snow."""
         clear, doubt, surface = references.clear[index], references.block.fine_doubt, references.block.fine_surface
         bare = clear if surface is None else clear & (surface[index] != int(Surface.SNOW))
         reach = math.ceil(self.options.cloud_reach / references.block.resolution)
