@@ -66,6 +66,20 @@ def test_a_coarse_scene_reaches_as_far_as_support_and_restoration_together() -> 
     assert [day for day, differs in zip(DAYS, changed, strict=True) if differs] == days_between(when - timedelta(14), when + timedelta(14))
 
 
+def test_a_scene_reaches_as_far_as_support_and_screening_together() -> None:
+    screened = replace(REACH, screening=3)
+
+    def changed(extra: Input) -> list[date]:
+        with_it, without = (day_digests(NUMBERS, WINDOWS, scenes, screened, RECIPE) for scenes in ([*SCENES, extra], SCENES))
+        return [day for day, differs in zip(DAYS, (with_it != without).any(1), strict=True) if differs]
+
+    when = date(2024, 2, 18)
+    assert changed(fine(when, "L-new")) == [day for day in DAYS if abs((day - when).days) <= 10 + 3]
+    assert changed(replace(coarse(when), id="other", identity="modis/other")) == [
+        day for day in DAYS if abs((day - when).days) <= 10 + 3 + 4
+    ]
+
+
 def test_a_scene_changes_only_the_blocks_it_lies_over_with_their_halo() -> None:
     corner = fine(date(2024, 2, 10), window=Window(0, 0, 50, 50))
     changed = (digests([*SCENES, corner]) != digests(SCENES)).any(0)
