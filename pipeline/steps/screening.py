@@ -62,13 +62,14 @@ def screen_images(area: Area, cluster: Any, job: Job, planned: Plan, learnt: str
         }
     )
     digests = day_digests(images, [block.window for block in blocks], inputs, screening_reach(area), recipe)
+    digests = digests.reshape(-1, *area.grid.block_shape(area.science.block))
     store = WorkingStore.open(observations_path(area))
-    stale = read_digests(store, images).reshape(digests.shape) != digests
-    calls = [
-        (job, block, [int(day) for day in part])
-        for column, block in enumerate(blocks)
-        for part in _batches(images[stale[:, column]])
-    ]
+    stale = read_digests(store, images) != digests
+    if not stale.any():
+        return []
+    calls = [(job, block, [int(day) for day in part]) for block in blocks for part in _batches(images[stale[:, block.row, block.col]])]
+    # A run that is killed leaves no verdicts under a digest that they do not follow from.
+    write_digests(store, images, np.where(stale, np.uint64(0), digests))
     counts: dict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
     progress("screen", 0, len(calls))
     for done, (_, result) in enumerate(cluster.map(screen_block, calls), start=1):
@@ -77,7 +78,7 @@ def screen_images(area: Area, cluster: Any, job: Job, planned: Plan, learnt: str
         for image in result:
             counts[image.day].update(image.pixels)
         progress("screen", done, len(calls))
-    write_digests(store, images, digests.reshape(-1, *area.grid.block_shape(area.science.block)))
+    write_digests(store, images, digests)
     return [_screened(day, counts[day]) for day in sorted(counts)]
 
 
