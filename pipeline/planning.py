@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -215,6 +215,8 @@ def plan_days(
     before_fresh = day_digests(numbers, windows, [item for item in inputs if item.id not in fresh], reach, recipe)
     ripeness = maturities(numbers, windows, inputs, reach, as_of)
     looked_at = inputs_of(numbers, windows, inputs, reach)
+    # What only speaks for or against an image gives a day no value.
+    fed = inputs_of(numbers, windows, inputs, replace(reach, screening=0)).any(axis=1)
     old_digests, old_maturity = (array.reshape(len(days), -1) for array in published)
     plans = []
     for index, day in enumerate(days):
@@ -222,7 +224,7 @@ def plan_days(
         maturity = Maturity(int(ripeness[index].min()))
         stale = (digests[index] != old_digests[index]) | (old == Maturity.NONE)
         better = ripeness[index] > old
-        if not looked_at[index].any():
+        if not fed[index]:
             status = Outcome.DEFERRED if numbers[index] + WAITING_DAYS > day_number(as_of) else Outcome.EXPECTED_EMPTY
             plans.append(DayPlan(day, status, "no scene of any source lies in its support", (), Maturity.NONE))
         elif (stale & (ripeness[index] < old)).all():
