@@ -216,7 +216,7 @@ def plan_days(
     ripeness = maturities(numbers, windows, inputs, reach, as_of)
     looked_at = inputs_of(numbers, windows, inputs, reach)
     # What only speaks for or against an image gives a day no value.
-    fed = inputs_of(numbers, windows, inputs, replace(reach, screening=0)).any(axis=1)
+    fed = np.asarray(inputs_of(numbers, windows, inputs, replace(reach, screening=0)).any(axis=1))
     old_digests, old_maturity = (array.reshape(len(days), -1) for array in published)
     plans = []
     for index, day in enumerate(days):
