@@ -123,7 +123,8 @@ def test_parameters_follow_the_size_of_what_is_left_and_make_sigma_true():
     for day in method.days(state, targets):
         inside.append(((day.mean - world.truth_of(day.day)).abs() <= day.std).float().mean())
     assert set(parameters) == {field.name for field in dataclasses.fields(Parameters)}
-    assert 0.55 < float(torch.stack(inside).mean()) < 0.85
+    # The coarse of this world is twice as good as it says.
+    assert 0.55 < float(torch.stack(inside).mean()) < 0.9
 
 
 def test_too_little_to_learn_from_leaves_the_defaults():
