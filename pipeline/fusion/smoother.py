@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -23,10 +23,10 @@ from torch import Tensor
 from pipeline.fusion.interface import DayPrediction, FusionInput
 from pipeline.fusion.nodes import Nodes
 from pipeline.fusion.options import SMOOTHER_PART, SmootherOptions
+from pipeline.fusion.pixelwise import evenly, precision_of, source_of
 from pipeline.fusion.posterior import Posterior, Prior, trusted
-from pipeline.fusion.references import References, provenance
+from pipeline.fusion.references import References
 from pipeline.operators.resample import Lifting, lift
-from pipeline.operators.spatial import distance_to
 
 _PIXELS_AT_ONCE = 4096
 """Pixels of a tile on the CPU: what is worked on stays in the cache."""
@@ -147,19 +147,8 @@ class Smoother:
         known = Parameters.of(parameters, references.shape[0])
         precision = torch.empty(references.clear.shape, dtype=torch.float32, device=device)
         for index, out in enumerate(precision):
-            out.copy_(self.precision(references, index, known.noise))
+            out.copy_(precision_of(references, index, known.noise, self.options))
         return State(references, known, precision)
-
-    def precision(self, references: References, index: int, noise: float) -> Tensor:
-        """Precision (y, x) of the observations of an image: less beside hidden ones and where they are in doubt, 0 where not clear."""
-        clear, doubt = references.clear[index], references.block.fine_doubt
-        reach = math.ceil(self.options.cloud_reach / references.block.resolution)
-        if reach and self.options.cloud_noise:
-            near = distance_to(~clear, reach).mul_(-3.0 / reach).exp_()
-            precision = clear / near.mul_(noise * self.options.cloud_noise).add_(noise)
-        else:
-            precision = clear / noise
-        return precision if doubt is None else precision.div_(doubt[index].square())
 
     def days(self, state: State, targets: Sequence[int]) -> Iterator[DayPrediction]:
         for part, days in groupby(targets, lambda day: day // SMOOTHER_PART):
@@ -210,16 +199,13 @@ class Smoother:
             torch.sub(lift(coarse, scale), centre, out=mean)
             torch.mul(lift(coarse_std, scale), gain, out=std).square_()
         cells = max(math.isqrt(_PIXELS_AT_ONCE) // scale, 1) if means.device.type == "cpu" else max(shape)
-        for rows in _evenly(shape[1] // scale, cells):
-            for cols in _evenly(shape[2] // scale, cells):
+        for rows in evenly(shape[1] // scale, cells):
+            for cols in evenly(shape[2] // scale, cells):
                 pixels = tuple(slice(first * scale, last * scale) for first, last in (rows, cols))
                 self._tile(state, view, (rows, cols), targets, centre[:, *pixels], means[:, :, *pixels], stds[:, :, *pixels])
         made = {}
         for day, mean, std in zip(targets, means, stds, strict=True):
-            before = self._any_clear(references, [index for index, seen in zip(view.indices, view.days, strict=True) if seen < day])
-            after = self._any_clear(references, [index for index, seen in zip(view.indices, view.days, strict=True) if seen > day])
-            source = provenance(before, after, torch.isfinite(mean).any(dim=0))
-            made[day] = DayPrediction(day, mean, std, source)
+            made[day] = DayPrediction(day, mean, std, source_of(references, view.indices, day, mean))
         return made
 
     def _tile(
@@ -277,13 +263,6 @@ class Smoother:
             # What is unknown has no std: 0 · NaN.
             std.copy_(spread.sqrt_().mul_(std_scale).add_(now, alpha=0).view_as(std))
 
-    @staticmethod
-    def _any_clear(references: References, indices: Sequence[int]) -> Tensor:
-        some = torch.zeros(references.shape[1:], dtype=torch.bool, device=references.clear.device)
-        for index in indices:
-            some |= references.clear[index]
-        return some
-
 
 def condition(prior: Prior, days: Sequence[int], precision: Tensor, residual: Tensor, anomaly: Tensor) -> Posterior:
     """The posterior of some pixels, once without and once with the weights that contradictory observations deserve.
@@ -318,9 +297,3 @@ def _where_unknown(centre: Tensor, values: Tensor, precision: Tensor) -> Tensor:
     weights = precision[:, None].expand_as(values)
     mean = (values.nan_to_num() * weights).sum(dim=0) / weights.sum(dim=0)
     return torch.where(dark, mean, centre)
-
-
-def _evenly(length: int, most: int) -> list[tuple[int, int]]:
-    """Cut a length into the fewest nearly equal parts of at most `most`, as (first, last)."""
-    parts = -(-length // most)
-    return list(pairwise(length * part // parts for part in range(parts + 1)))
