@@ -5,23 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from pipeline.fusion.options import PixelwiseOptions
 from pipeline.fusion.references import References, provenance
 from pipeline.operators.spatial import distance_to
 
 
-class CloudEdge(Protocol):
-    """The options that say how observations beside hidden pixels are trusted."""
-
-    cloud_reach: float
-    cloud_noise: float
-
-
-def precision_of(references: References, index: int, noise: float, options: CloudEdge) -> Tensor:
+def precision_of(references: References, index: int, noise: float, options: PixelwiseOptions) -> Tensor:
     """Precision (y, x) of the observations of an image: less beside hidden ones and where they are in doubt, 0 where not clear.
 
     Parameters
@@ -31,7 +24,7 @@ def precision_of(references: References, index: int, noise: float, options: Clou
         Of the fine image.
     noise : float
         Variance of an observation far from hidden pixels.
-    options : CloudEdge
+    options : PixelwiseOptions
     """
     clear, doubt = references.clear[index], references.block.fine_doubt
     reach = math.ceil(options.cloud_reach / references.block.resolution)
