@@ -133,6 +133,9 @@ class View:
 class Smoother:
     """The smoother."""
 
+    at_once = SMOOTHER_PART
+    """Targets that are predicted together."""
+
     def __init__(self, options: SmootherOptions) -> None:
         self.options = options
 
