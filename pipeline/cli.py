@@ -239,25 +239,26 @@ def assess(
 
     wanted = methods.split(",") if methods else [name for name, spec in specs().items() if not spec.control]
     declared = [load_experiment(path) for path in experiments]
-    sections, answers = [], []
+    sections, said = [], []
     with _progress() as progress:
         for experiment in declared:
             answer = answer_of(experiment, wanted, data, folder / "cache", progress)
             sections.append((experiment.name, experiment.title, write(answer, folder / experiment.name, folder / "cache", progress)))
             # After each one, so that a long list can be looked at while it runs.
             (folder / "index.html").write_text(page(sections), encoding="utf-8")
-            answers.append(answer)
+            said.append((experiment, answer.rows, answer.verdicts(), answer.failed))
+            del answer  # its images: hundreds of megabytes, of no use to the next experiment
     if as_json:
-        _print_json({answer.experiment.name: {"rows": [asdict(row) for row in answer.rows], "failed": answer.failed} for answer in answers})
+        _print_json({experiment.name: {"rows": [asdict(row) for row in rows], "failed": failed} for experiment, rows, _, failed in said})
     else:
-        for answer in answers:
-            out.print(rich_table([row for row in answer.rows if row.stratum == ALL], answer.experiment.title))
-            for sentence in answer.verdicts():
+        for experiment, rows, verdicts, failed in said:
+            out.print(rich_table([row for row in rows if row.stratum == ALL], experiment.title))
+            for sentence in verdicts:
                 _tell(sentence)
-            for label, why in answer.failed.items():
+            for label, why in failed.items():
                 _note(f"{label} failed: {why}")
         _say(f"tables, figures and strata: {folder / 'index.html'}")
-    raise typer.Exit(Outcome.FAILED.exit_code if any(answer.failed for answer in answers) else 0)
+    raise typer.Exit(Outcome.FAILED.exit_code if any(failed for *_, failed in said) else 0)
 
 
 @app.command(epilog="Example: `landfuse demo demo --size 512 --days 10`")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Before torch is imported: threads that share small tensors mostly wait for each other, most of all on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from datetime import date
 from pathlib import Path
 

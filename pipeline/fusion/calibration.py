@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.fusion.interface import FusionInput
+from pipeline.fusion.pixelwise import precision_of
 from pipeline.fusion.references import References
 from pipeline.fusion.residual import Parameters, Residual, smooth, tell_weights
 from pipeline.operators.resample import lift
@@ -138,7 +139,7 @@ def _cases(method: Residual, sample: FusionInput) -> Iterator[Case]:
     step = max(math.isqrt(height * width // _PIXELS), 1)
     lattice = (..., slice(None, None, step), slice(None, None, step))
     fine = block.fine[lattice].flatten(2)
-    trust = [method.precision(references, index, 1.0)[lattice].flatten() for index in range(len(references.clear))]
+    trust = [precision_of(references, index, 1.0, method.options)[lattice].flatten() for index in range(len(references.clear))]
     coarse = [lift(references.coarse_of(day)[0], block.scale)[lattice].flatten(1) for day in block.fine_days]
     for left_out, target in enumerate(block.fine_days):
         indices = references.around(target, *method.options.support())

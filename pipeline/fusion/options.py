@@ -26,8 +26,8 @@ class HarmonicOptions(ControlOptions):
     ridge: float = Field(default=0.5, gt=0, description="weight that draws the harmonics to zero, in observations")
 
 
-class ResidualOptions(MethodOptions):
-    """Options of the method of residuals."""
+class PixelwiseOptions(MethodOptions):
+    """Options of methods that solve every pixel in time from all its observations."""
 
     days: int = Field(default=64, ge=1, le=400, description="days before and after a target whose fine images are used")
     cloud_reach: float = Field(default=300.0, ge=0, description="metres around hidden pixels in which an observation is trusted less")
@@ -40,22 +40,18 @@ class ResidualOptions(MethodOptions):
         return self.cloud_reach
 
 
+class ResidualOptions(PixelwiseOptions):
+    """Options of the method of residuals."""
+
+
 SMOOTHER_PART = 16
 """Days of the parts of the calendar that the smoother solves at once."""
 
 
-class SmootherOptions(MethodOptions):
+class SmootherOptions(PixelwiseOptions):
     """Options of the smoother."""
 
     days: int = Field(default=144, ge=SMOOTHER_PART, le=400, description="days before and after a target whose fine images are used")
-    cloud_reach: float = Field(default=300.0, ge=0, description="metres around hidden pixels in which an observation is trusted less")
-    cloud_noise: float = Field(default=2.0, ge=0, description="added noise variance beside a hidden pixel, in noise variances")
-
-    def support(self) -> tuple[int, int]:
-        return self.days, self.days
-
-    def halo(self) -> float:
-        return self.cloud_reach
 
 
 class PairOptions(MethodOptions):

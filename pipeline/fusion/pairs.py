@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice, repeat
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -128,6 +129,9 @@ class PairMethod(ABC, Generic[Analysis]):
     two_sided = True
     """Takes a pair on either side of a target, where there is one; otherwise the nearest one."""
 
+    at_once = 1
+    """Targets that are predicted together."""
+
     def __init__(self, options: MethodOptions) -> None:
         self.options = options
 
@@ -138,6 +142,10 @@ class PairMethod(ABC, Generic[Analysis]):
     @abstractmethod
     def predict(self, references: References, analysis: Analysis, target: int) -> Tensor:
         """Reflectance (B, y, x) of a day, finite where the pairs are valid; elsewhere it is not read."""
+
+    def predict_days(self, references: References, analysis: Analysis, targets: Sequence[int]) -> Iterator[Tensor]:
+        """The same of `at_once` targets or fewer, for methods that can do more than one in less time."""
+        return (self.predict(references, analysis, target) for target in targets)
 
     def estimate(self, samples: Sequence[FusionInput]) -> dict[str, Any]:
         """Learn how large the errors are at withheld observations."""
@@ -157,22 +165,27 @@ class PairMethod(ABC, Generic[Analysis]):
 
     def days(self, state: State[Analysis], targets: Sequence[int]) -> Iterator[DayPrediction]:
         """Predict days; those that follow each other between the same pairs share their analysis."""
-        for target in targets:
-            yield self._day(state, target)
+        for recipes, shared in groupby(targets, lambda target: self._recipes(state.frame.references, target)):
+            while batch := list(islice(shared, self.at_once)):
+                yield from self._days(state, recipes, batch)
 
-    def _day(self, state: State[Analysis], target: int) -> DayPrediction:
+    def _days(self, state: State[Analysis], recipes: tuple[Recipe, ...], targets: Sequence[int]) -> Iterator[DayPrediction]:
         references = state.frame.references
-        indices = self._around(references, target)
-        observed = state.frame.around(indices, target)
-        predicted = None
-        recipes = tuple(recipe_of(references, main, indices) for main in self._mains(references, target))
-        if recipes and bool(torch.isfinite(observed.circumstances.gap).any()):
+        predictions: Iterator[Tensor | None] = repeat(None)
+        if any(bool(references.clear[index].any()) for recipe in recipes for index in recipe.used):
             if state.analysis is None or recipes != state.recipes:
                 state.analysis = None  # Not two at a time.
                 state.analysis = self.analyse(references, [pair_of(references, recipe) for recipe in recipes])
                 state.recipes = recipes
-            predicted = self.predict(references, state.analysis, target)
-        return state.frame.complete(target, predicted, observed)
+            predictions = self.predict_days(references, state.analysis, targets)
+        for target, predicted in zip(targets, predictions, strict=False):
+            observed = state.frame.around(self._around(references, target), target)
+            yield state.frame.complete(target, predicted, observed)
+
+    def _recipes(self, references: References, target: int) -> tuple[Recipe, ...]:
+        """How the pairs of a target are made."""
+        indices = self._around(references, target)
+        return tuple(recipe_of(references, main, indices) for main in self._mains(references, target))
 
     def _around(self, references: References, target: int) -> list[int]:
         return references.around(target, *self.options.support())

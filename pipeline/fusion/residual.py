@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,9 +19,9 @@ from torch import Tensor
 from pipeline.fusion.bridge import Bridge
 from pipeline.fusion.interface import DayPrediction, FusionInput
 from pipeline.fusion.options import ResidualOptions
-from pipeline.fusion.references import References, provenance
+from pipeline.fusion.pixelwise import evenly, precision_of, source_of
+from pipeline.fusion.references import References
 from pipeline.operators.resample import Lifting, lift
-from pipeline.operators.spatial import distance_to
 
 _PIXELS_AT_ONCE = 16384
 """Pixels of a tile on the CPU: what is worked on stays in the cache, and few tiles hold a clear pixel of every reference."""
@@ -258,8 +257,8 @@ class Residual:
         fine, scale, clear = references.block.fine, block.scale, references.clear
         cells = max(math.isqrt(_PIXELS_AT_ONCE) // scale, 1) if device.type == "cpu" else max(height, width)
         tiles = []
-        for rows in _evenly(height // scale, cells):
-            for cols in _evenly(width // scale, cells):
+        for rows in evenly(height // scale, cells):
+            for cols in evenly(width // scale, cells):
                 inside = clear[:, rows[0] * scale : rows[1] * scale, cols[0] * scale : cols[1] * scale]
                 seen = inside.flatten(1).any(dim=1).tolist()
                 images = tuple(index for index, some in enumerate(seen) if some)
@@ -270,7 +269,7 @@ class Residual:
             holders = [tile for tile in tiles if index in tile.images]
             if not holders:
                 continue
-            precision = self.precision(references, index, known.noise)
+            precision = precision_of(references, index, known.noise, self.options)
             tell = (weights @ image.flatten(1)).nan_to_num_().view(height, width)
             for tile in holders:
                 slot = tile.images.index(index)
@@ -278,31 +277,18 @@ class Residual:
                 tile.tell[slot] = tell[tile.pixels]
         return State(references, known, process, gain, std_scale, weights, tuple(tiles))
 
-    def precision(self, references: References, index: int, noise: float) -> Tensor:
-        """Precision (y, x) of the observations of an image: less beside hidden ones and where they are in doubt, 0 where not clear."""
-        clear, doubt = references.clear[index], references.block.fine_doubt
-        reach = math.ceil(self.options.cloud_reach / references.block.resolution)
-        if reach and self.options.cloud_noise:
-            near = distance_to(~clear, reach).mul_(-3.0 / reach).exp_()
-            precision = clear / near.mul_(noise * self.options.cloud_noise).add_(noise)
-        else:
-            precision = clear / noise
-        return precision if doubt is None else precision.div_(doubt[index].square())
-
     def days(self, state: State, targets: Sequence[int]) -> Iterator[DayPrediction]:
         for target in targets:
             yield self._day(state, target)
 
     def _day(self, state: State, target: int) -> DayPrediction:
-        references, days = state.references, state.references.block.fine_days
+        references = state.references
         moves = self._moves(state, target)
         coarse, coarse_std = references.coarse_of(target)
         mean, std = (lift(values, references.block.scale) for values in (coarse, coarse_std))
         for tile in state.tiles:
             self._tile(state, tile, moves, mean[:, *tile.pixels], std[:, *tile.pixels])
-        before = self._any_clear(references, [item for item in moves.indices if days[item] < target])
-        after = self._any_clear(references, [item for item in moves.indices if days[item] > target])
-        return DayPrediction(target, mean, std, provenance(before, after, torch.isfinite(mean).any(dim=0)))
+        return DayPrediction(target, mean, std, source_of(references, moves.indices, target, mean))
 
     def _moves(self, state: State, target: int) -> Moves:
         """The references of a target, and how the coarse changed since or until then."""
@@ -374,16 +360,3 @@ class Residual:
         offsets = [moves.offsets[place] for place in places]
         stiffness = (state.process / known.gain_std).square() if known.gain_std > 0 else None
         return smooth(tell, precision, at, offsets, known.tau, known.level, stiffness)
-
-    @staticmethod
-    def _any_clear(references: References, indices: Sequence[int]) -> Tensor:
-        some = torch.zeros(references.shape[1:], dtype=torch.bool, device=references.clear.device)
-        for index in indices:
-            some |= references.clear[index]
-        return some
-
-
-def _evenly(length: int, most: int) -> list[tuple[int, int]]:
-    """Cut a length into the fewest nearly equal parts of at most `most`, as (first, last)."""
-    parts = -(-length // most)
-    return list(pairwise(length * part // parts for part in range(parts + 1)))

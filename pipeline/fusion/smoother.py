@@ -15,7 +15,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -25,11 +25,11 @@ from pipeline.fusion.breaks import Breaks
 from pipeline.fusion.interface import DayPrediction, FusionInput
 from pipeline.fusion.nodes import Nodes
 from pipeline.fusion.options import SMOOTHER_PART, SmootherOptions
+from pipeline.fusion.pixelwise import evenly, precision_of, source_of
 from pipeline.fusion.posterior import Posterior, Prior, trusted
-from pipeline.fusion.references import References, provenance
+from pipeline.fusion.references import References
 from pipeline.fusion.snow import Snow
 from pipeline.operators.resample import Lifting, lift
-from pipeline.operators.spatial import distance_to
 from pipeline.vocabulary import Surface
 
 _PIXELS_AT_ONCE = 4096
@@ -137,6 +137,9 @@ class View:
 class Smoother:
     """The smoother."""
 
+    at_once = SMOOTHER_PART
+    """Targets that are predicted together."""
+
     def __init__(self, options: SmootherOptions) -> None:
         self.options = options
 
@@ -151,20 +154,8 @@ class Smoother:
         known = Parameters.of(parameters, references.shape[0])
         precision = torch.empty(references.clear.shape, dtype=torch.float32, device=device)
         for index, out in enumerate(precision):
-            out.copy_(self.precision(references, index, known.noise))
+            out.copy_(bare_precision(references, index, known.noise, self.options))
         return State(references, known, precision)
-
-    def precision(self, references: References, index: int, noise: float) -> Tensor:
-        """Precision (y, x) of the observations of an image: less beside hidden ones and where in doubt, 0 where not clear or snow."""
-        clear, doubt, surface = references.clear[index], references.block.fine_doubt, references.block.fine_surface
-        bare = clear if surface is None else clear & (surface[index] != int(Surface.SNOW))
-        reach = math.ceil(self.options.cloud_reach / references.block.resolution)
-        if reach and self.options.cloud_noise:
-            near = distance_to(~clear, reach).mul_(-3.0 / reach).exp_()
-            precision = bare / near.mul_(noise * self.options.cloud_noise).add_(noise)
-        else:
-            precision = bare / noise
-        return precision if doubt is None else precision.div_(doubt[index].square())
 
     def days(self, state: State, targets: Sequence[int]) -> Iterator[DayPrediction]:
         for part, days in groupby(targets, lambda day: day // SMOOTHER_PART):
@@ -215,8 +206,8 @@ class Smoother:
             torch.sub(lift(coarse, scale), centre, out=mean)
             torch.mul(lift(coarse_std, scale), gain, out=std).square_()
         cells = max(math.isqrt(_PIXELS_AT_ONCE) // scale, 1) if means.device.type == "cpu" else max(shape)
-        for rows in _evenly(shape[1] // scale, cells):
-            for cols in _evenly(shape[2] // scale, cells):
+        for rows in evenly(shape[1] // scale, cells):
+            for cols in evenly(shape[2] // scale, cells):
                 pixels = tuple(slice(first * scale, last * scale) for first, last in (rows, cols))
                 self._tile(state, view, (rows, cols), targets, centre[:, *pixels], means[:, :, *pixels], stds[:, :, *pixels])
         made = {}
@@ -226,10 +217,7 @@ class Smoother:
         for day, gap, mean, std in zip(targets, gaps, means, stds, strict=True):
             if (lying := snow[gap]) is not None:
                 lying.blend(day, lift(references.coarse_of(day)[0], scale), mean, std)
-            before = self._any_clear(references, [index for index, seen in zip(view.indices, view.days, strict=True) if seen < day])
-            after = self._any_clear(references, [index for index, seen in zip(view.indices, view.days, strict=True) if seen > day])
-            source = provenance(before, after, torch.isfinite(mean).any(dim=0))
-            made[day] = DayPrediction(day, mean, std, source)
+            made[day] = DayPrediction(day, mean, std, source_of(references, view.indices, day, mean))
         return made
 
     def _tile(
@@ -291,12 +279,11 @@ class Smoother:
             # What is unknown has no std: 0 · NaN.
             std.copy_(spread.sqrt_().mul_(std_scale).add_(now, alpha=0).view_as(std))
 
-    @staticmethod
-    def _any_clear(references: References, indices: Sequence[int]) -> Tensor:
-        some = torch.zeros(references.shape[1:], dtype=torch.bool, device=references.clear.device)
-        for index in indices:
-            some |= references.clear[index]
-        return some
+
+def bare_precision(references: References, index: int, noise: float, options: SmootherOptions) -> Tensor:
+    """As `precision_of`, and 0 where an image shows snow."""
+    precision, surface = precision_of(references, index, noise, options), references.block.fine_surface
+    return precision if surface is None else precision.masked_fill_(surface[index] == int(Surface.SNOW), 0.0)
 
 
 def condition(prior: Prior, days: Sequence[int], precision: Tensor, residual: Tensor, anomaly: Tensor) -> Posterior:
@@ -332,9 +319,3 @@ def _where_unknown(centre: Tensor, values: Tensor, precision: Tensor) -> Tensor:
     weights = precision[:, None].expand_as(values)
     mean = (values.nan_to_num() * weights).sum(dim=0) / weights.sum(dim=0)
     return torch.where(dark, mean, centre)
-
-
-def _evenly(length: int, most: int) -> list[tuple[int, int]]:
-    """Cut a length into the fewest nearly equal parts of at most `most`, as (first, last)."""
-    parts = -(-length // most)
-    return list(pairwise(length * part // parts for part in range(parts + 1)))

@@ -88,15 +88,53 @@ def test_a_pixel_that_is_clouded_on_one_side_is_filled_from_the_other():
     assert (day.std[:, 8:24, 8:24] > day.std[:, :8, :8].max()).all()
 
 
-def test_offset_by_offset_adds_up_what_the_compiled_loop_does():
-    generator = torch.Generator().manual_seed(1)
-    neighbours = padded(torch.rand((5, 19, 30), generator=generator), 3)
-    limits = torch.rand((3, 19, 30), generator=generator)
+@pytest.mark.parametrize("targets", [1, 3, 8])
+def test_offset_by_offset_adds_up_what_the_compiled_loop_does(targets):
+    neighbours, change, limits, steady = added(targets)
     nearness = 1 / distances(3, 3)
-    one, other = torch.zeros((2, 2, 19, 30))
-    starfm.add_similar(neighbours, limits, nearness, one)
-    starfm._add_by_offset(neighbours, limits, nearness, other)
+    one, other = torch.zeros((2, 2, 19, 230, targets))
+    starfm.add_similar(neighbours, change, limits, steady, nearness, one)
+    starfm._add_by_offset(neighbours, change, limits, steady, nearness, other)
+    assert (one[0] > 0).any()
+    assert (one[0] == 0).any()
     torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("targets", range(2, 9))
+def test_targets_that_are_added_up_together_are_what_each_is_alone(targets):
+    neighbours, change, limits, steady = added(targets)
+    nearness = 1 / distances(3, 3)
+    together, alone = torch.zeros((2, 2, 19, 230, targets))
+    starfm.add_similar(neighbours, change, limits, steady, nearness, together)
+    for place in range(targets):
+        part = slice(place, place + 1)
+        sums = torch.zeros((2, 19, 230, 1))
+        starfm.add_similar(neighbours, change[..., part].contiguous(), limits, steady[..., part].contiguous(), nearness, sums)
+        alone[..., part] = sums
+    assert torch.equal(together, alone)
+
+
+def added(targets):
+    """What is given to `add_similar`, rows wider than those it works on at once; some pixels are masked."""
+    generator = torch.Generator().manual_seed(1)
+    neighbours = padded(torch.rand((2, 19, 230), generator=generator), 3)
+    change = torch.nn.functional.pad(torch.rand((19, 230, targets), generator=generator) - 0.5, (0, 0, 3, 3, 3, 3))
+    limits = torch.rand((2, 19, 230), generator=generator)
+    limits[0, 4:9, 20:60] = -1.0
+    steady = torch.rand((19, 230, targets), generator=generator) / 2
+    return neighbours, change, limits, steady
+
+
+def test_days_between_the_same_pairs_and_others_are_what_each_is_alone():
+    block = clear_block((BEFORE, AFTER), (slice(10, 16), slice(12, 20)))
+    method = build("starfm", OPTIONS)
+    targets = [BEFORE - 3, *range(BEFORE, AFTER + 1), AFTER + 2]
+    together = list(method.days(method.prepare(block, {}, CPU), targets))
+    assert [day.day for day in together] == targets
+    for day in together:
+        alone = next(iter(method.days(method.prepare(block, {}, CPU), [day.day])))
+        assert torch.equal(day.mean, alone.mean)
+        assert torch.equal(day.std, alone.std)
 
 
 def test_the_error_is_learnt_at_withheld_images():
