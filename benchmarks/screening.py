@@ -31,8 +31,7 @@ from pipeline.sandbox import SandboxSpec
 from pipeline.sandbox.marks import Marks, events, marks
 from pipeline.screening.options import ScreeningOptions
 from pipeline.screening.screen import Screened, applied, screen
-from pipeline.screening.verdicts import Surface, Verdict
-from pipeline.vocabulary import BANDS
+from pipeline.vocabulary import BANDS, Surface, Verdict
 
 CLOUD, SHADE, HAZE = 0.05, 0.1, 0.01
 """Opacity, shade and reflectance in blue from which a pixel counts as under a missed cloud, in a shadow, in haze."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import ConfigurationError
 from pipeline.grid import Grid
+from pipeline.screening.options import ScreeningOptions
 from pipeline.sensors import Product, builtin_products
 from pipeline.vocabulary import BANDS
 
@@ -117,6 +118,12 @@ class RestorationPart(_Part):
     tau: float = Field(default=4.0, gt=0, description="e-folding time of the weights [days]")
 
 
+class ScreeningPart(ScreeningOptions):
+    """Fine pixels that passed the mask and are contaminated after all are refused, in front of every method."""
+
+    enabled: bool = Field(default=True, description="screen; false takes every clear pixel as it is")
+
+
 class MethodPart(_Part):
     """The fusion method and its options, which the method's own model checks."""
 
@@ -137,6 +144,7 @@ class SciencePart(_Part):
     mask: MaskPart = MaskPart()
     normalise: NormalisePart = NormalisePart()
     restoration: RestorationPart = RestorationPart()
+    screening: ScreeningPart = ScreeningPart()
     method: MethodPart = MethodPart()
     withhold: tuple[date, ...] = Field(default=(), description="days whose fine scenes are withheld from everything")
     block: int = Field(default=512, description="edge of a block = chunk of the store, 64 to 4096 fine pixels")

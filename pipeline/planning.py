@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -32,20 +32,31 @@ class Reach:
         Days around a coarse day that its restoration uses.
     halo : int
         Fine pixels around a block.
+    screening : int
+        Days before and after a fine image that its verdicts depend on.
     """
 
     before: int
     after: int
     window: int
     halo: int
+    screening: int = 0
+
+    @property
+    def fine_before(self) -> int:
+        return self.before + self.screening
+
+    @property
+    def fine_after(self) -> int:
+        return self.after + self.screening
 
     @property
     def coarse_before(self) -> int:
-        return self.before + self.window
+        return self.fine_before + self.window
 
     @property
     def coarse_after(self) -> int:
-        return self.after + self.window
+        return self.fine_after + self.window
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ def maturities(days: np.ndarray, windows: Sequence[Window], inputs: Sequence[Inp
         later = ((fine[None, :] > days[:, None]) & (fine[None, :] <= days[:, None] + reach.after)).any(1)
         result[later, column] = Maturity.INTERIM
         result[later & complete, column] = Maturity.FINAL
-    result[days + max(reach.after, reach.window) < day_number(as_of)] = Maturity.FINAL
+    result[days + max(reach.fine_after, reach.window) < day_number(as_of)] = Maturity.FINAL
     return result
 
 
@@ -204,6 +215,8 @@ def plan_days(
     before_fresh = day_digests(numbers, windows, [item for item in inputs if item.id not in fresh], reach, recipe)
     ripeness = maturities(numbers, windows, inputs, reach, as_of)
     looked_at = inputs_of(numbers, windows, inputs, reach)
+    # What only speaks for or against an image gives a day no value.
+    fed = np.asarray(inputs_of(numbers, windows, inputs, replace(reach, screening=0)).any(axis=1))
     old_digests, old_maturity = (array.reshape(len(days), -1) for array in published)
     plans = []
     for index, day in enumerate(days):
@@ -211,7 +224,7 @@ def plan_days(
         maturity = Maturity(int(ripeness[index].min()))
         stale = (digests[index] != old_digests[index]) | (old == Maturity.NONE)
         better = ripeness[index] > old
-        if not looked_at[index].any():
+        if not fed[index]:
             status = Outcome.DEFERRED if numbers[index] + WAITING_DAYS > day_number(as_of) else Outcome.EXPECTED_EMPTY
             plans.append(DayPlan(day, status, "no scene of any source lies in its support", (), Maturity.NONE))
         elif (stale & (ripeness[index] < old)).all():
@@ -249,8 +262,8 @@ def _memberships(
     when = np.array([item.day for item in inputs], int)
     coarse = np.array([item.role == "coarse" for item in inputs], bool)
     spread = np.array([item.spread for item in inputs], int)
-    before = np.where(coarse, reach.coarse_before, reach.before) + spread
-    after = np.where(coarse, reach.coarse_after, reach.after) + spread
+    before = np.where(coarse, reach.coarse_before, reach.fine_before) + spread
+    after = np.where(coarse, reach.coarse_after, reach.fine_after) + spread
     offset = when[None, :] - np.asarray(days)[:, None]
     in_time = ((offset >= -before) & (offset <= after)).astype(np.uint64)
     padded = [window.padded(reach.halo) for window in windows]

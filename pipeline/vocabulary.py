@@ -26,21 +26,37 @@ class Reason(IntFlag):
     RESCUED = 4096
 
 
-HIDING = (
-    Reason.FILL
-    | Reason.CLOUD
-    | Reason.SHADOW
-    | Reason.CIRRUS
-    | Reason.DILATED
-    | Reason.SATURATED
-    | Reason.RANGE
-    | Reason.UNREADABLE
-)
+HIDING = Reason.FILL | Reason.CLOUD | Reason.SHADOW | Reason.CIRRUS | Reason.DILATED | Reason.SATURATED | Reason.RANGE | Reason.UNREADABLE
 """Reasons that take a pixel out of the observations. The others are states of an observation."""
 
 DOUBT: dict[Reason, float] = {Reason.AEROSOL: 2.0, Reason.NEGATIVE: 2.0, Reason.RESCUED: 1.5}
 """Factor of the σ of an observation with this state; states multiply. High aerosol and a reflectance below zero both say that the
 atmosphere was badly removed; a rescued pixel may be a cloud after all. The factors are choices, not measurements."""
+
+
+class Verdict(IntEnum):
+    """What is done with a fine pixel."""
+
+    CLEAR = 0
+    SUSPECT = 1
+    REFUSED = 2
+
+
+class Cause(IntEnum):
+    """Why a pixel is not simply clear."""
+
+    NONE = 0
+    CLOUD = 1
+    SHADOW = 2
+    OFFSET = 3
+
+
+class Surface(IntEnum):
+    """The state of the ground an observation shows; observations are compared with others of the same state."""
+
+    LAND = 0
+    SNOW = 1
+    WATER = 2
 
 
 class Provenance(IntEnum):

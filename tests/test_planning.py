@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.grid import Grid, Window, day_number, days_between
-from pipeline.planning import MAKE, Input, Reach, day_digests, maturities, plan_days, recipe_hash, spans, summary
+from pipeline.planning import MAKE, Input, Reach, day_digests, inputs_of, maturities, plan_days, recipe_hash, spans, summary
 from pipeline.vocabulary import Maturity, Outcome
 
 GRID = Grid("EPSG:32633", 15.0, 15.0 + 30 * 128, 30.0, 128, 128)
@@ -66,6 +66,20 @@ def test_a_coarse_scene_reaches_as_far_as_support_and_restoration_together() -> 
     assert [day for day, differs in zip(DAYS, changed, strict=True) if differs] == days_between(when - timedelta(14), when + timedelta(14))
 
 
+def test_a_scene_reaches_as_far_as_support_and_screening_together() -> None:
+    screened = replace(REACH, screening=3)
+
+    def changed(extra: Input) -> list[date]:
+        with_it, without = (day_digests(NUMBERS, WINDOWS, scenes, screened, RECIPE) for scenes in ([*SCENES, extra], SCENES))
+        return [day for day, differs in zip(DAYS, (with_it != without).any(1), strict=True) if differs]
+
+    when = date(2024, 2, 18)
+    assert changed(fine(when, "L-new")) == [day for day in DAYS if abs((day - when).days) <= 10 + 3]
+    assert changed(replace(coarse(when), id="other", identity="modis/other")) == [
+        day for day in DAYS if abs((day - when).days) <= 10 + 3 + 4
+    ]
+
+
 def test_a_scene_changes_only_the_blocks_it_lies_over_with_their_halo() -> None:
     corner = fine(date(2024, 2, 10), window=Window(0, 0, 50, 50))
     changed = (digests([*SCENES, corner]) != digests(SCENES)).any(0)
@@ -108,6 +122,16 @@ def test_a_changed_recipe_is_given_as_the_reason() -> None:
 def test_a_day_without_any_input_is_waited_for_and_then_expected_empty() -> None:
     assert planned([], set(), nothing(), as_of=date(2024, 3, 11))[-1].status == Outcome.DEFERRED
     assert planned([], set(), nothing(), as_of=LATE)[-1].status == Outcome.EXPECTED_EMPTY
+
+
+def test_a_scene_that_only_screening_looks_at_does_not_make_a_day() -> None:
+    days, scene = [LATE - timedelta(1)], fine(LATE - timedelta(1 + 12))
+    empty = np.zeros((1, 2, 2), np.uint64), np.zeros((1, 2, 2), np.uint8)
+    for screening, looked_at in ((0, False), (5, True)):
+        reach = replace(REACH, screening=screening)
+        assert bool(inputs_of(np.array([day_number(days[0])]), WINDOWS, [scene], reach).any()) == looked_at
+        (plan,) = plan_days(days, GRID, 64, [scene], set(), reach, RECIPE, empty, LATE)
+        assert plan.status == Outcome.DEFERRED
 
 
 @pytest.mark.parametrize(

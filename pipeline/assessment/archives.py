@@ -52,6 +52,8 @@ class Archive:
         Day number → pixels by kind on that day, such as ``snow`` and ``changed``.
     truth : callable, optional
         Day number → true reflectance (B, y, x) of a simulated place; without it an image that was withheld is the truth.
+    fine_surface : ndarray, (K, y, x) uint8, optional
+        `Surface` codes of what each fine pixel showed; without it all is taken for land.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Archive:
     layers: Mapping[str, Mask] = field(default_factory=dict)
     day_layers: Callable[[int], Mapping[str, Mask]] = nothing
     truth: Callable[[int], Image] | None = None
+    fine_surface: NDArray[np.uint8] | None = None
 
     def without(self, days: Collection[int]) -> Archive:
         """The archive as if the fine images of some days had never been taken."""
@@ -77,7 +80,13 @@ class Archive:
     def only(self, days: Collection[int]) -> Archive:
         """The archive with the fine images of some days only."""
         kept = [index for index, day in enumerate(self.fine_days) if day in set(days)]
-        return replace(self, fine_days=tuple(self.fine_days[index] for index in kept), fine=self.fine[kept], fine_std=self.fine_std[kept])
+        return replace(
+            self,
+            fine_days=tuple(self.fine_days[index] for index in kept),
+            fine=self.fine[kept],
+            fine_std=self.fine_std[kept],
+            fine_surface=None if self.fine_surface is None else self.fine_surface[kept],
+        )
 
     def expected(self, day: int) -> Image:
         """What a prediction of a day is held against: the truth of a simulated place, or the image of that day."""

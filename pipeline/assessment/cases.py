@@ -25,6 +25,7 @@ from pipeline.grid import day_from_number, day_number
 from pipeline.operators.resample import area_mean
 from pipeline.restoration.bias import apply_bias, estimate_bias
 from pipeline.restoration.smoother import restore
+from pipeline.screening.screen import applied, screen
 
 BEYOND = 190
 """Days before the first and after the last target that a restored series covers: as far as the longest view of a control."""
@@ -243,14 +244,9 @@ def _given(data: Path | None) -> Path:
 
 
 def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> FusionInput:
-    """What methods see: the coarse series by day, in the radiometry of the fine images that are left."""
+    """What methods see: the images that are left, screened, and the coarse series by day in their radiometry."""
     coarse, std, days = _daily(left, targets)
-    if experiment.coarse.bias == "learnt" and len(left.fine_days):
-        at_fine = [day - days[0] for day in left.fine_days if day in days]
-        known = [index for index, day in enumerate(left.fine_days) if day in days]
-        means, shares = area_mean(torch.from_numpy(left.fine[known]), left.scale)
-        coarse, std = apply_bias(coarse, std, estimate_bias(coarse[at_fine], means, shares))
-    return FusionInput(
+    block = FusionInput(
         fine=torch.from_numpy(left.fine),
         fine_days=left.fine_days,
         fine_std=torch.from_numpy(left.fine_std),
@@ -259,7 +255,24 @@ def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> Fus
         coarse_days=tuple(days),
         scale=left.scale,
         resolution=left.resolution,
+        fine_surface=None if left.fine_surface is None else torch.from_numpy(left.fine_surface),
     )
+    learnt = experiment.coarse.bias == "learnt"
+    if experiment.screening:
+        # As in a run: what is screened with a first bias makes the second.
+        block = applied(block, screen(_unbiased(block) if learnt else block, left.bands, block.fine_surface))
+    return _unbiased(block) if learnt else block
+
+
+def _unbiased(block: FusionInput) -> FusionInput:
+    """The block with its coarse series in the radiometry of its fine images."""
+    known = [index for index, day in enumerate(block.fine_days) if day in block.coarse_days]
+    if not known:
+        return block
+    at_fine = [block.coarse_days.index(block.fine_days[index]) for index in known]
+    means, shares = area_mean(block.fine[known], block.scale)
+    coarse, std = apply_bias(block.coarse, block.coarse_std, estimate_bias(block.coarse[at_fine], means, shares))
+    return replace(block, coarse=coarse, coarse_std=std)
 
 
 def _daily(left: Archive, targets: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, range]:

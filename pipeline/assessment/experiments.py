@@ -85,6 +85,7 @@ class Experiment(_Part):
     haze: Veil | None = None
     missed_cloud: Veil | None = None
     coarse: Coarse = Coarse()
+    screening: bool = Field(default=True, description="refuse contaminated pixels of the images that are left, in front of every method")
     variants: dict[str, Variant] = Field(default_factory=dict)
     seed: int = Field(default=0, description="of what is drawn by lot: masks and intervals")
     roughness: bool = Field(default=False, description="predict the days beside each target too, and say how rough the series is")

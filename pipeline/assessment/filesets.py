@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from pipeline.assessment.archives import Archive, Image, Mask
 from pipeline.errors import ConfigurationError
 from pipeline.grid import day_number
-from pipeline.vocabulary import BANDS
+from pipeline.vocabulary import BANDS, Surface
 
 MODIS = 500.0
 """Nominal pixel of the daily MODIS bands [m], which public figures of ERGAS are given for."""
@@ -23,6 +24,9 @@ _FINE_STD, _COARSE_STD = 0.01, 0.02
 
 _FMASK_WATER, _FMASK_SNOW = 1, 3
 _FMASK_HIDES = (2, 4, 255)
+_SURFACE = np.full(256, Surface.LAND, np.uint8)
+_SURFACE[[_FMASK_WATER, _FMASK_SNOW]] = Surface.WATER, Surface.SNOW
+"""`Surface` of the codes of Fmask."""
 _DILATE = 90.0
 """Metres around clouds and shadows that are hidden too."""
 
@@ -61,13 +65,14 @@ class ThreeDates:
 def _ifsdaf(folder: Path) -> Archive:
     """A year of clouded Landsat 8 NDVI with Fmask, and MODIS composites of 16 days that stand at their centres."""
     start = day_number(date(2015, 1, 1))
-    images, days, water = [], [], []
+    images, days, water, shown = [], [], [], []
     for path in sorted(folder.glob("*_ndvi.tif"), key=lambda path: path.name[9:16]):
         values = _read(path)
         mask = path.with_name(path.name.replace("_ndvi", "_fmask"))
         codes = _read(mask)[0].astype(int) if mask.exists() else np.zeros(values.shape[1:], int)
         hidden = _widened(np.isin(codes, _FMASK_HIDES), 30.0) | (np.abs(values[0]) > 10000)
         images.append(np.where(hidden, np.nan, values / 1e4).astype(np.float32))
+        shown.append(_SURFACE[codes])
         days.append(start + int(path.name[13:16]) - 1)
         if mask.exists():
             water.append(np.where(hidden, np.nan, codes == _FMASK_WATER))
@@ -89,6 +94,7 @@ def _ifsdaf(folder: Path) -> Archive:
         std=0.03,
         restoration=(32.0, 8.0),
         layers=layers,
+        surface=np.stack(shown),
     )
 
 
@@ -176,6 +182,7 @@ def _archive(
     std: float = _COARSE_STD,
     restoration: tuple[float, float] | None = None,
     layers: Mapping[str, Mask] | None = None,
+    surface: NDArray[np.uint8] | None = None,
 ) -> Archive:
     return Archive(
         name=folder.name,
@@ -191,6 +198,7 @@ def _archive(
         coarse_std=std,
         restoration=restoration,
         layers=layers or {},
+        fine_surface=surface,
     )
 
 

@@ -121,7 +121,8 @@ def predict(
 
 
 def _key(entrant: Entrant, block: FusionInput, days: Sequence[int], parameters: Mapping[str, Any] | None) -> str:
-    doubt = [] if block.fine_doubt is None else [block.fine_doubt]
+    optional = {"doubt": block.fine_doubt, "surface": block.fine_surface}
+    given = {name: layer for name, layer in optional.items() if layer is not None}
     described = [block.fine_days, block.coarse_days, block.scale, block.resolution, block.origin, sorted(block.layers), list(days)]
     chosen = options_of(entrant.method, entrant.options).model_dump(mode="json")
     return digest(
@@ -133,7 +134,7 @@ def _key(entrant: Entrant, block: FusionInput, days: Sequence[int], parameters: 
         block.fine_std,
         block.coarse,
         block.coarse_std,
-        *doubt,
+        *(part for named in given.items() for part in named),
         *(block.layers[name] for name in sorted(block.layers)),
     )
 

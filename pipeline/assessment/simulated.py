@@ -72,6 +72,7 @@ def sandbox_archive(seed: int, cloudiness: float, first: date, last: date, size:
             layers={name: np.isin(world.land_cover, codes) for name, codes in _COVERS.items()},
             day_layers=_day_layers(world),
             truth=cache(lambda day: world.truth(day_from_number(day))),
+            fine_surface=stored["fine_surface"],
         )
 
 
@@ -94,12 +95,14 @@ def _observe(spec: SandboxSpec, path: Path, progress: Progress) -> None:
     ingest(scenes, store, grid, BANDS, area.products, made.mask, made.normalise, runtime.catalogs, runtime.read_threads, progress)
     fine = store.read_fine(grid.window, 0, _ALL_DAYS)
     coarse = store.read_coarse(grid.window.coarse(grid.scale), 0, _ALL_DAYS)
+    surface = np.zeros(fine.reasons.shape, np.uint8) if fine.surface is None else fine.surface
     part = path.with_suffix(".part.npz")
     np.savez(
         part,
         fine_days=fine.days,
         fine=fine.values,
         fine_std=fine.std,
+        fine_surface=surface,
         coarse_days=np.asarray(coarse.days, np.float64),
         coarse=coarse.values,
         coarse_std=coarse.std,

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from pipeline.compute.job import DayCount, Job, Task, TaskRecord
-from pipeline.compute.rescue import read_levels
+from pipeline.compute.reading import margin, read_window
 from pipeline.fusion.interface import DayPrediction, FusionInput, Method
 from pipeline.fusion.registry import build, options_of
-from pipeline.grid import Block, Grid, Window, halo_cells
-from pipeline.observations.working import WorkingStore
+from pipeline.grid import Block, Window
 from pipeline.operators.blend import blend
 from pipeline.operators.reach import day_halo
 from pipeline.store.encoding import FILL
@@ -38,6 +37,8 @@ class BlockInput:
         The block inside the window that was read, fine pixels.
     reasons : ndarray, (K, y, x) uint16
         `Reason` bits of the fine images of `fusion`.
+    suspect : ndarray, (K, y, x) bool
+        Where screening doubts an observation that is kept.
     coarse_observed : ndarray, (T, Y, X) float32
         Share of the coarse support that was really observed.
     """
@@ -45,6 +46,7 @@ class BlockInput:
     fusion: FusionInput
     inner: Window
     reasons: np.ndarray
+    suspect: np.ndarray
     coarse_observed: np.ndarray
 
     @cached_property
@@ -56,10 +58,10 @@ class BlockInput:
             seen[:] = torch.isfinite(image).all(dim=0)
         return clear
 
-    def trimmed(self, margin: int) -> BlockInput:
-        """The same block with no more than `margin` fine pixels of halo, on whole coarse cells; shares memory."""
+    def trimmed(self, halo: int) -> BlockInput:
+        """The same block with no more than `halo` fine pixels of halo, on whole coarse cells; shares memory."""
         fusion = self.fusion
-        keep = self.inner.padded(margin).clipped(*fusion.fine.shape[-2:])
+        keep = self.inner.padded(halo).clipped(*fusion.fine.shape[-2:])
         cells = keep.coarse(fusion.scale)
         fine, coarse = (..., *keep.slices), (..., *cells.slices)
         return BlockInput(
@@ -67,12 +69,14 @@ class BlockInput:
                 fusion,
                 fine=fusion.fine[fine],
                 fine_doubt=None if fusion.fine_doubt is None else fusion.fine_doubt[fine],
+                fine_surface=None if fusion.fine_surface is None else fusion.fine_surface[fine],
                 coarse=fusion.coarse[coarse],
                 coarse_std=fusion.coarse_std[coarse],
                 origin=(fusion.origin[0] + cells.row, fusion.origin[1] + cells.col),
             ),
             inner=self.inner.relative_to(keep),
             reasons=self.reasons[fine],
+            suspect=self.suspect[fine],
             coarse_observed=self.coarse_observed[coarse],
         )
 
@@ -90,32 +94,15 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     """Read what the days of a block depend on, once, with the halo.
 
     The halo is cut off at the edge of the area; everything a day may look at lies in
-    the support of the method before the first and after the last of `days`.
+    the support of the method before the first and after the last of `days`. What screening refused is not observed.
     """
     grid = job.grid
     options = options_of(job.method, job.options)
     before, after = options.support()
     first, last = min(days) - before, max(days) + after
-    window = block.window.padded(_margin(grid, day_halo(options.halo()))).clipped(*grid.shape)
-    store = WorkingStore.open(job.observations)
-    fine = store.read_fine(window, first, last, levels=read_levels(job, window))
-    cells = window.coarse(grid.scale)
-    mean, std, observed = store.read_restored(cells, first, last)
-    cell = grid.resolution * grid.scale
-    doubt = fine.doubt
-    fusion = FusionInput(
-        fine=torch.from_numpy(fine.values),
-        fine_days=tuple(int(day) for day in fine.days),
-        fine_std=torch.from_numpy(fine.std),
-        fine_doubt=None if doubt is None else torch.from_numpy(doubt),
-        coarse=torch.from_numpy(mean),
-        coarse_std=torch.from_numpy(std),
-        coarse_days=tuple(range(first, last + 1)),
-        scale=grid.scale,
-        resolution=grid.resolution,
-        origin=(round(-grid.north / cell) + cells.row, round(grid.west / cell) + cells.col),
-    )
-    return BlockInput(fusion, block.window.relative_to(window), fine.reasons, observed)
+    window = block.window.padded(margin(grid, day_halo(options.halo()))).clipped(*grid.shape)
+    found = read_window(job, window, first, last, judged=job.screening is not None)
+    return BlockInput(found.fusion, block.window.relative_to(window), found.reasons, found.suspect, found.coarse_observed)
 
 
 def fuse_block(job: Job, block: BlockInput, days: Sequence[int]) -> Iterator[FusedDay]:
@@ -129,7 +116,7 @@ def fuse_block(job: Job, block: BlockInput, days: Sequence[int]) -> Iterator[Fus
     seen = set(block.fusion.fine_days)
     # Only the blend looks at predictions beside the block: the other days, which are most, need no halo but the method's.
     parts = (
-        (block.trimmed(_margin(job.grid, halo)), [day for day in days if day not in seen]),
+        (block.trimmed(margin(job.grid, halo)), [day for day in days if day not in seen]),
         (block, [day for day in days if day in seen]),
     )
     for part, targets in parts:
@@ -184,7 +171,7 @@ def _finish(job: Job, block: BlockInput, prediction: DayPrediction) -> FusedDay:
         bands=mean[inner].cpu().numpy(),
         std=std[inner].cpu().numpy(),
         provenance=provenance,
-        condition=_condition(provenance, None if today is None else block.reasons[today][inner], share),
+        condition=_condition(provenance, None if today is None else (block.reasons[today][inner], block.suspect[today][inner]), share),
         days_to_observation=_days_to_observation(job, block, prediction.day),
         coarse_valid=np.rint(100 * share).astype(np.uint8),
     )
@@ -192,13 +179,15 @@ def _finish(job: Job, block: BlockInput, prediction: DayPrediction) -> FusedDay:
     return FusedDay(prediction.day, values, DayCount(prediction.day, tuple(int(n) for n in pixels), checked, squared_error))
 
 
-def _condition(source: np.ndarray, reasons: np.ndarray | None, share: np.ndarray) -> np.ndarray:
-    """Condition bits: snow and water as observed on the day, coarse filled, climatology only."""
+def _condition(source: np.ndarray, today: tuple[np.ndarray, np.ndarray] | None, share: np.ndarray) -> np.ndarray:
+    """Condition bits: snow, water and doubt of screening as observed on the day, coarse filled, climatology only."""
     condition = np.zeros(source.shape, np.uint8)
-    if reasons is not None:
+    if today is not None:
+        reasons, suspect = today
         seen = source == Provenance.OBSERVED
         condition[seen & (reasons & Reason.SNOW > 0)] |= np.uint8(Condition.SNOW)
         condition[seen & (reasons & Reason.WATER > 0)] |= np.uint8(Condition.WATER)
+        condition[seen & suspect] |= np.uint8(Condition.SUSPECT_OBSERVATION)
     predicted = (source != Provenance.OBSERVED) & (source != Provenance.MISSING)
     condition[predicted & (share < 0.5)] |= np.uint8(Condition.COARSE_FILLED)
     condition[source == Provenance.CLIMATOLOGY] |= np.uint8(Condition.CLIMATOLOGY_ONLY)
@@ -218,11 +207,6 @@ def _days_to_observation(job: Job, block: BlockInput, day: int) -> np.ndarray:
         if not unseen.any():
             break
     return nearest
-
-
-def _margin(grid: Grid, metres: float) -> int:
-    """Fine pixels of halo that hold `metres`, on whole coarse cells."""
-    return halo_cells(metres, grid.resolution, grid.scale) * grid.scale
 
 
 @lru_cache(maxsize=4)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.compute.job import Job, applied
+from pipeline.compute.reading import as_input
 from pipeline.compute.registration import learn_shifts, read_registered
 from pipeline.compute.rescue import read_levels
 from pipeline.fusion.interface import FusionInput
@@ -19,6 +20,9 @@ from pipeline.observations.working import WorkingStore
 from pipeline.operators.resample import area_mean
 from pipeline.restoration.bias import apply_bias, estimate_bias
 from pipeline.restoration.smoother import restore
+from pipeline.screening.options import ScreeningOptions
+from pipeline.screening.screen import applied as judged
+from pipeline.screening.screen import screen
 
 
 def restore_block(job: Job, block: Block, days: Sequence[int]) -> tuple[int, int]:
@@ -40,6 +44,8 @@ def learn(
 ) -> dict[str, Any]:
     """Learn the shifts and the bias of the coarse series and the parameters of the method from sample windows.
 
+    The fine images are screened as they are in a run, within the windows and days.
+
     Parameters
     ----------
     windows : sequence of Window
@@ -60,47 +66,42 @@ def learn(
     registration = learn_shifts(job, wide, footprints or {}, first, last)
     job = replace(job, restoration={**job.restoration, "shifts": applied(registration)})
     store = WorkingStore.open(job.observations)
-    fine_means, shares, coarse_means, samples = [], [], [], []
-    days = list(range(first, last + 1))
+    days = range(first, last + 1)
+    samples = []
     for window in windows:
         fine = store.read_fine(window, first, last, levels=read_levels(job, window))
-        if not len(fine.days):
-            continue
-        values = torch.from_numpy(fine.values)
-        mean, std, _ = _restored(job, store, window.coarse(job.grid.scale), days, biased=True)
-        at_fine = [int(day) - first for day in fine.days]
-        fine_mean, share = area_mean(values, job.grid.scale)
-        fine_means.append(fine_mean.flatten(2))
-        shares.append(share.flatten(2))
-        coarse_means.append(mean[at_fine].flatten(2))
-        samples.append((fine, values, mean, std))
+        if len(fine.days):
+            mean, std, _ = _restored(job, store, window.coarse(job.grid.scale), list(days), biased=True)
+            samples.append(as_input(job.grid, fine, fine.doubt, (mean, std), days))
     if not samples:
         return {"registration": registration, "restoration": {}, "method": {}}
-    bias = _pooled_bias(coarse_means, fine_means, shares)
-    learnt = [
-        FusionInput(
-            fine=values,
-            fine_days=tuple(int(day) for day in fine.days),
-            fine_std=torch.from_numpy(fine.std),
-            coarse=restored[0],
-            coarse_std=restored[1],
-            coarse_days=tuple(days),
-            scale=job.grid.scale,
-            resolution=job.grid.resolution,
-            fine_doubt=None if fine.doubt is None else torch.from_numpy(fine.doubt),
-        )
-        for fine, values, mean, std in samples
-        for restored in [apply_bias(mean, std, bias)]
-    ]
-    return {"registration": registration, "restoration": bias, "method": build(job.method, job.options).estimate(learnt)}
+    bias = _pooled_bias(samples)
+    if job.screening is not None:
+        # A missed cloud would spoil the bias: what is screened with the first one makes the second.
+        samples = [_screened(job, job.screening, sample, bias) for sample in samples]
+        bias = _pooled_bias(samples)
+    learnt = build(job.method, job.options).estimate([_unbiased(sample, bias) for sample in samples])
+    return {"registration": registration, "restoration": bias, "method": learnt}
 
 
-def _pooled_bias(coarse: list[torch.Tensor], fine: list[torch.Tensor], shares: list[torch.Tensor]) -> dict[str, Any]:
+def _screened(job: Job, options: ScreeningOptions, sample: FusionInput, bias: Mapping[str, Any]) -> FusionInput:
+    return judged(sample, screen(_unbiased(sample, bias), job.bands, sample.fine_surface, options))
+
+
+def _unbiased(sample: FusionInput, bias: Mapping[str, Any]) -> FusionInput:
+    mean, std = apply_bias(sample.coarse, sample.coarse_std, bias)
+    return replace(sample, coarse=mean, coarse_std=std)
+
+
+def _pooled_bias(samples: Sequence[FusionInput]) -> dict[str, Any]:
     """One bias from all sample windows: windows see different days, so cells are pooled per band."""
 
-    def pooled(parts: list[torch.Tensor]) -> torch.Tensor:
-        return torch.cat([part.transpose(0, 1).flatten(1) for part in parts], dim=1)[None, :, None, :]
+    def pooled(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.cat([part.flatten(2).transpose(0, 1).flatten(1) for part in parts], dim=1)[None, :, None, :]
 
+    fine, shares = zip(*(area_mean(sample.fine, sample.scale) for sample in samples), strict=True)
+    at_fine = [[day - sample.coarse_days[0] for day in sample.fine_days] for sample in samples]
+    coarse = [sample.coarse[days] for sample, days in zip(samples, at_fine, strict=True)]
     return estimate_bias(pooled(coarse), pooled(fine), pooled(shares))
 
 

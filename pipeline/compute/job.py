@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.grid import Block, Grid
+from pipeline.screening.options import ScreeningOptions
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Job:
     restoration : mapping
         ``window`` [days], ``tau`` [days], and what was learnt: ``bias`` (gain and offset per band) and ``shifts``
         (coarse product → metres down and right by which it is moved).
+    screening : ScreeningOptions, optional
+        How fine images are screened; without it every clear pixel is taken as it is.
     levels : str
         Path of the levels of bright surfaces that are no clouds; empty when the area has none.
     device : str
@@ -44,6 +47,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     restoration: Mapping[str, Any] = field(default_factory=dict)
+    screening: ScreeningOptions | None = None
     levels: str = ""
     device: str = "cpu"
     threads: int = 1
@@ -65,6 +69,22 @@ class Task:
     block: Block
     days: tuple[int, ...]
     slots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ImageCount:
+    """Pixels of a block that a fine image observed, by what screening says of them.
+
+    Parameters
+    ----------
+    day : int
+        Day number.
+    pixels : mapping
+        (`Verdict`, `Cause`) → pixels; only what there is.
+    """
+
+    day: int
+    pixels: Mapping[tuple[int, int], int]
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class FusionInput:
         Optional extra layers (y, x) by name.
     fine_doubt : Tensor, (K, y, x) float32, or None
         Factor of `fine_std` of each pixel: high aerosol, values below zero; None when it is 1 everywhere.
+    fine_surface : Tensor, (K, y, x) uint8, or None
+        `Surface` codes of what each pixel showed; None when nothing is known but land.
     """
 
     fine: torch.Tensor
@@ -58,6 +60,7 @@ class FusionInput:
     origin: tuple[int, int] = (0, 0)
     layers: Mapping[str, torch.Tensor] = field(default_factory=dict)
     fine_doubt: torch.Tensor | None = None
+    fine_surface: torch.Tensor | None = None
 
     def measured(self, index: int) -> torch.Tensor:
         """1 σ of the values of a fine image, (B, 1, 1) or (B, y, x)."""

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from pipeline.fusion.interface import FusionInput
-from pipeline.fusion.pixelwise import precision_of
 from pipeline.fusion.references import References
-from pipeline.fusion.smoother import Parameters, Smoother, calibrated, condition
+from pipeline.fusion.smoother import Parameters, Smoother, bare_precision, calibrated, condition
 from pipeline.operators.resample import lift
 
 _PIXELS = 1024
@@ -125,7 +124,9 @@ def _series(method: Smoother, sample: FusionInput) -> Series | None:
     step = max(math.isqrt(height * width // _PIXELS), 1)
     lattice = (..., slice(step // 2, None, step), slice(step // 2, None, step))
     coarse = torch.stack([lift(references.coarse_of(day)[0], sample.scale)[lattice].flatten(1) for day in sample.fine_days])
-    trust = torch.stack([precision_of(references, index, 1.0, method.options)[lattice].flatten() for index in range(len(references.clear))])
+    trust = torch.stack(
+        [bare_precision(references, index, 1.0, method.options)[lattice].flatten() for index in range(len(references.clear))]
+    )
     trust *= torch.isfinite(coarse).all(dim=1)
     use = (trust > 0).sum(dim=0) >= 3
     if len(sample.fine_days) < _MIN_IMAGES or int((trust[:, use] > 0).sum()) < _MIN_VALUES:

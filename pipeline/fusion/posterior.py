@@ -216,23 +216,24 @@ class Posterior:
         """
         place = self.nodes.place(day)
         basis = self.prior.basis([day], anomaly)[0]
-        mean = self._between(place, self.process)
+        mean = self.between(place, self.process)
         mean.addcmul_(self.gain, anomaly)
         mean += torch.einsum("h,hbp->bp", basis, self.weights)
         return mean, self._variance(place, basis, anomaly)
 
     def _variance(self, place: Place, basis: Tensor, anomaly: Tensor) -> Tensor:
-        open_basis = basis[:, None] - self._between(place, self.smoothed_basis)
+        open_basis = basis[:, None] - self.between(place, self.smoothed_basis)
         shared = self.variance[place.before] * place.near**2 + place.open
         if place.after != place.before:
             shared.add_(self.variance[place.after], alpha=place.far**2)
             shared.add_(self.covariance[place.before], alpha=2 * place.near * place.far)
         shared += torch.einsum("hp,hjp,jp->p", open_basis, self.basis_variance, open_basis)
-        lever = anomaly - self._between(place, self.smoothed_anomaly)
+        lever = anomaly - self.between(place, self.smoothed_anomaly)
         lever -= torch.einsum("hbp,hp->bp", self.anomaly_weights, open_basis)
         return lever.square_().mul_(self.gain_variance).add_(shared).mul_(self.scale)
 
     @staticmethod
-    def _between(place: Place, values: Tensor) -> Tensor:
+    def between(place: Place, values: Tensor) -> Tensor:
+        """What a place says of values (K, ..., P) at the nodes."""
         found = values[place.before] * place.near
         return found if place.after == place.before else found.add_(values[place.after], alpha=place.far)

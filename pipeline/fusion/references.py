@@ -47,6 +47,7 @@ class References:
             origin=block.origin,
             layers={name: layer.to(device) for name, layer in block.layers.items()},
             fine_doubt=None if block.fine_doubt is None else block.fine_doubt.to(device),
+            fine_surface=None if block.fine_surface is None else block.fine_surface.to(device),
         )
         clear = torch.empty((len(moved.fine), *moved.fine.shape[-2:]), dtype=torch.bool, device=device)
         for image, seen in zip(moved.fine, clear, strict=True):

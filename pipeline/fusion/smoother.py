@@ -12,6 +12,7 @@ A day with an observation of its own is solved without it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -20,13 +21,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.fusion.breaks import Breaks
 from pipeline.fusion.interface import DayPrediction, FusionInput
 from pipeline.fusion.nodes import Nodes
 from pipeline.fusion.options import SMOOTHER_PART, SmootherOptions
 from pipeline.fusion.pixelwise import evenly, precision_of, source_of
 from pipeline.fusion.posterior import Posterior, Prior, trusted
 from pipeline.fusion.references import References
+from pipeline.fusion.snow import Snow
 from pipeline.operators.resample import Lifting, lift
+from pipeline.vocabulary import Surface
 
 _PIXELS_AT_ONCE = 4096
 """Pixels of a tile on the CPU: what is worked on stays in the cache."""
@@ -150,7 +154,7 @@ class Smoother:
         known = Parameters.of(parameters, references.shape[0])
         precision = torch.empty(references.clear.shape, dtype=torch.float32, device=device)
         for index, out in enumerate(precision):
-            out.copy_(precision_of(references, index, known.noise, self.options))
+            out.copy_(bare_precision(references, index, known.noise, self.options))
         return State(references, known, precision)
 
     def days(self, state: State, targets: Sequence[int]) -> Iterator[DayPrediction]:
@@ -207,7 +211,12 @@ class Smoother:
                 pixels = tuple(slice(first * scale, last * scale) for first, last in (rows, cols))
                 self._tile(state, view, (rows, cols), targets, centre[:, *pixels], means[:, :, *pixels], stds[:, :, *pixels])
         made = {}
-        for day, mean, std in zip(targets, means, stds, strict=True):
+        # Between two images the same observations are the nearest.
+        gaps = [bisect_left(view.days, day) for day in targets]
+        snow = {gap: Snow.between(references, view.indices, day) for gap, day in zip(gaps, targets, strict=True)}
+        for day, gap, mean, std in zip(targets, gaps, means, stds, strict=True):
+            if (lying := snow[gap]) is not None:
+                lying.blend(day, lift(references.coarse_of(day)[0], scale), mean, std)
             made[day] = DayPrediction(day, mean, std, source_of(references, view.indices, day, mean))
         return made
 
@@ -229,7 +238,7 @@ class Smoother:
         gain, std_scale = (centre.new_tensor(values)[:, None] for values in (known.coarse_gain, known.std_scale))
         seen = [bool(state.references.clear[index][pixels].any()) for index in view.indices]
         places = [place for place, some in enumerate(seen) if some]
-        posterior = None
+        posterior, breaks, seen_days = None, {}, []
         if places:
             anomaly = centre.new_empty((len(places), bands, height, width))
             lifting = Lifting(view.anomaly, scale, *cells, places)
@@ -247,7 +256,9 @@ class Smoother:
             # Where nothing was seen the coarse speaks for itself.
             follow = torch.where((precision > 0).any(dim=0), gain, 1.0)
             residual = values.sub_(base).nan_to_num_().addcmul_(anomaly, gain, value=-1)
-            posterior = condition(known.prior(centre), [view.days[place] for place in places], precision, residual, anomaly)
+            seen_days = [view.days[place] for place in places]
+            posterior = condition(known.prior(centre), seen_days, precision, residual, anomaly)
+            breaks = {gap: Breaks.between(posterior, anomaly, gap) for gap in {bisect_left(seen_days, day) for day in targets}}
         else:
             base, follow = centre.flatten(1), torch.ones_like(gain)
         for day, mean, std in zip(targets, means, stds, strict=True):
@@ -256,6 +267,8 @@ class Smoother:
             now = now.nan_to_num()
             if posterior is not None:
                 moved, variance = posterior.at(day, now)
+                if (broken := breaks[bisect_left(seen_days, day)]) is not None:
+                    broken.mix(posterior, day, now, moved, variance)
                 now = moved.addcmul_(now, follow).add_(base)
             else:
                 now = now.add_(base)
@@ -265,6 +278,12 @@ class Smoother:
             mean.copy_(now.view_as(mean))
             # What is unknown has no std: 0 · NaN.
             std.copy_(spread.sqrt_().mul_(std_scale).add_(now, alpha=0).view_as(std))
+
+
+def bare_precision(references: References, index: int, noise: float, options: SmootherOptions) -> Tensor:
+    """As `precision_of`, and 0 where an image shows snow."""
+    precision, surface = precision_of(references, index, noise, options), references.block.fine_surface
+    return precision if surface is None else precision.masked_fill_(surface[index] == int(Surface.SNOW), 0.0)
 
 
 def condition(prior: Prior, days: Sequence[int], precision: Tensor, residual: Tensor, anomaly: Tensor) -> Posterior:

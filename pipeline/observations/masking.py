@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.sensors.product import Band, Product
 from pipeline.sensors.qa import reasons as qa_reasons
 from pipeline.store.encoding import FILL, encode_reflectance
-from pipeline.vocabulary import DOUBT, Reason
+from pipeline.vocabulary import DOUBT, Reason, Surface
 
 QA_TYPE = np.dtype(np.int32)
 """Type that QA layers are read as: it holds every bit field of 8 and 16 bits."""
@@ -91,6 +91,15 @@ def doubt(reasons: np.ndarray) -> np.ndarray | None:
     for state, times in DOUBT.items():
         factor[reasons & int(state) != 0] *= np.float32(times)
     return factor
+
+
+def surface(reasons: np.ndarray) -> np.ndarray | None:
+    """`Surface` codes (uint8) of pixels with these reasons; None when all show land."""
+    if not (reasons & (Reason.SNOW | Reason.WATER)).any():
+        return None
+    codes = np.where(reasons & Reason.WATER, np.uint8(Surface.WATER), np.uint8(Surface.LAND))
+    codes[reasons & Reason.SNOW != 0] = Surface.SNOW
+    return codes
 
 
 def mask_scene(

@@ -14,6 +14,8 @@
     restored/mean, restored/std   (day, band, Y, X)
     restored/observed             (day, Y, X)   uint8    percent
     restored/digest               (day,)        uint64
+    screened/verdict, screened/doubt (day, y, x)   uint8    as `pipeline.observations.verdicts` packs them
+    screened/digest   (day, block row, block column)  uint64
 
 Rows are given out in order of arrival. One process adds scenes, with as many threads
 as it likes; any number of processes read. The day axis is days since 1970-01-01 and
@@ -40,16 +42,18 @@ from pipeline.catalog.scene import Scene
 from pipeline.errors import StoreError
 from pipeline.grid import EPOCH, Grid, Window, day_number
 from pipeline.observations.coarse import NO_DAY
-from pipeline.observations.masking import doubt
+from pipeline.observations.masking import doubt, surface
 from pipeline.observations.rescue import brightness, rescued
 from pipeline.observations.scenes_table import Row, read_table, with_superseded, write_table
 from pipeline.store.encoding import FILL, STD_FILL, decode_reflectance, decode_std, encode_reflectance, encode_std
 from pipeline.vocabulary import HIDING, Reason
 
-VERSION = 2
+VERSION = 3
 DAYS = 32768
 """Length of the day axis: up to the year 2059."""
 DAY_CHUNK = 16
+DIGEST_CHUNK = 256
+"""Days in a chunk of the digests of screened blocks."""
 CELL_CHUNK = 256
 """Edge of a chunk of coarse observations [cells]: a day of an ordinary area is one file."""
 TABLE_INTERVAL = 1.0
@@ -83,6 +87,11 @@ class FineStack:
     def doubt(self) -> np.ndarray | None:
         """Factor of the 1 σ of each pixel, (K, y, x) float32; None when it is 1 everywhere."""
         return doubt(self.reasons)
+
+    @property
+    def surface(self) -> np.ndarray | None:
+        """`Surface` codes of each pixel, (K, y, x) uint8; None when all show land."""
+        return surface(self.reasons)
 
 
 @dataclass(frozen=True)
@@ -605,6 +614,7 @@ def _layouts(grid: Grid, bands: Sequence[str], products: Iterable[str], block: i
     edge = tuple(min(size, max(CELL_CHUNK, block_cells)) for size in coarse)
     square = tuple(min(size, block) for size in fine)
     block_edge = tuple(min(size, block_cells) for size in coarse)
+    blocks = grid.block_shape(block)
 
     def rows(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str, fill: int, names: tuple[str, ...]) -> dict[str, Any]:
         return {
@@ -632,6 +642,9 @@ def _layouts(grid: Grid, bands: Sequence[str], products: Iterable[str], block: i
         "restored/std": days((count, *coarse), (count, *block_edge), "uint16", STD_FILL, ("band", "Y", "X")),
         "restored/observed": days(coarse, block_edge, "uint8", 0, ("Y", "X")),
         "restored/digest": {**days((), (), "uint64", 0, ()), "chunks": (DAYS,)},
+        "screened/verdict": {**days(fine, square, "uint8", 0, ("y", "x")), "chunks": (1, *square)},
+        "screened/doubt": {**days(fine, square, "uint8", 0, ("y", "x")), "chunks": (1, *square)},
+        "screened/digest": {**days(blocks, blocks, "uint64", 0, ("row", "col")), "chunks": (DIGEST_CHUNK, *blocks)},
     }
     for product in products:
         folder = f"coarse/{product}"

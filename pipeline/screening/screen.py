@@ -24,7 +24,7 @@ from pipeline.operators.spatial import box_sum, tent_mean
 from pipeline.screening.neighbours import NONE, nearest_two
 from pipeline.screening.options import ScreeningOptions
 from pipeline.screening.signature import Signature
-from pipeline.screening.verdicts import Cause, Surface, Verdict
+from pipeline.vocabulary import Cause, Surface, Verdict
 
 _FIRST = 2.0
 """The first time, before the noise and the offset of an image are known, a cloud must stand out by so many times `least`."""

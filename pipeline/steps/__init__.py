@@ -1,4 +1,4 @@
-"""The steps of a run as plain functions: plan → ingest → make (estimate, restore, fuse) → validate → publish → describe.
+"""The steps of a run as plain functions: plan → ingest → make (estimate, restore, screen, fuse) → validate → publish → describe.
 
 They run without Prefect; the flows only schedule, retry and report them. What one step
 leaves for the next lies in the run's folder, so a step can be repeated and a run can be

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline import __version__
 from pipeline.config import Area
 from pipeline.steps.plan import load_plan
-from pipeline.steps.report import Report, day_outcomes, load_report, published_days, registration_table
+from pipeline.steps.report import Report, day_outcomes, load_report, published_days, registration_table, screening_table
 from pipeline.steps.runs import Progress, run_folder, save, silent
 from pipeline.store.check import Check
 from pipeline.vocabulary import Maturity, Outcome
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 REGISTRATION = "Coarse products against the fine images"
+SCREENING = "Fine images screened in this run"
 
 
 def describe(area: Area, run_id: str, progress: Progress = silent) -> str:
@@ -73,6 +74,7 @@ def _html(area: Area, report: Report, pictures: Sequence[DayPicture], sheet: byt
     planned = {day.day: day for day in load_plan(area, report.run_id).days}
     checks = run_folder(area, report.run_id) / "checks.json"
     table = registration_table(report.registration)
+    tables = [(REGISTRATION, table), (SCREENING, screening_table(report.screening))]
     return report_html(
         RunReport(
             title=area.title or area.name,
@@ -92,7 +94,7 @@ def _html(area: Area, report: Report, pictures: Sequence[DayPicture], sheet: byt
             seconds=report.seconds,
             checks=[Check(**check) for check in json.loads(checks.read_text(encoding="utf-8"))] if checks.exists() else [],
             contact_sheet=sheet,
-            tables=[(REGISTRATION, table)] if table else [],
+            tables=[(heading, table) for heading, table in tables if table],
         )
     )
 
@@ -117,5 +119,9 @@ def report_markdown(area: Area, report: Report) -> str:
         f"{REGISTRATION}:",
         "",
         registration_table(report.registration) or "not looked for",
+        "",
+        f"{SCREENING}:",
+        "",
+        screening_table(report.screening) or "none",
     ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Make: estimate what is not known yet, restore the coarse series, fuse every stale block into staging."""
+"""Make: estimate what is not known yet, restore the coarse series, screen the fine images, fuse every stale block into staging."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from pipeline.steps.recipe import (
     recipe_of,
 )
 from pipeline.steps.runs import Progress, save, silent, write_json
+from pipeline.steps.screening import screen_images
 
 AS_SEEN = "as each sensor saw it; angles are not normalised (science.normalise.geometry is off)"
 """What a cube says of its geometry whose area switches the normalisation off."""
@@ -41,7 +42,7 @@ WIDE_WINDOW = 512
 
 
 def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]:
-    """Estimate what is not known yet, restore the coarse series, and fuse every stale block into staging.
+    """Estimate what is not known yet, restore the coarse series, screen the fine images, and fuse every stale block into staging.
 
     One Dask cluster lives for this step. A block that fails is recorded and leaves the
     other blocks alone.
@@ -75,13 +76,15 @@ def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]
         job = with_parameters(job, learnt)
         with _timed(seconds, "restore"):
             _restore(area, cluster, job, planned, learnt["digest"], progress)
+        with _timed(seconds, "screen"):
+            screened = screen_images(area, cluster, job, planned, learnt["digest"], progress)
         with _timed(seconds, "fuse"):
             records = _fuse(area, cluster, job, todo, progress)
         workers = cluster.workers
     for record in records:
         for part, spent in record["seconds"].items():
             seconds[f"fuse.{part}"] = seconds.get(f"fuse.{part}", 0.0) + spent
-    save(area, run_id, "records", {"tasks": records, "seconds": seconds, "workers": workers})
+    save(area, run_id, "records", {"tasks": records, "seconds": seconds, "workers": workers, "screened": screened})
     made = {day for record in records if not record["error"] for day in record["days"]}
     return {"days": len(made), "tasks": len(records), "failed": sum(bool(record["error"]) for record in records), "workers": workers}
 
@@ -97,6 +100,7 @@ def job_of(area: Area, staging: str = "", device: str = "cpu") -> Job:
         method=science.method.name,
         options=science.method.options,
         restoration=science.restoration.model_dump(),
+        screening=science.screening if science.screening.enabled else None,
         levels=str(levels_path(area)),
         device=device,
         threads=area.runtime.compute.torch_threads,
@@ -182,7 +186,7 @@ def _restore(area: Area, cluster: Any, job: Any, planned: Plan, learnt: str, pro
 
     reach = reach_of(area)
     numbers = np.array([day_number(day.day) for day in planned.to_make])
-    wanted = np.unique((numbers[:, None] + np.arange(-reach.before, reach.after + 1)).ravel())
+    wanted = np.unique((numbers[:, None] + np.arange(-reach.fine_before, reach.fine_after + 1)).ravel())
     coarse = [as_input(area, scene) for scene in planned.scenes if scene.role == "coarse" and scene.id not in planned.failed]
     whole = [area.grid.window]
     own = Reach(0, 0, reach.window, 0)

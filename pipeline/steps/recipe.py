@@ -26,14 +26,34 @@ def reach_of(area: Area) -> Reach:
     """How far a day of the area looks in time and space."""
     options = options_of(area.science.method.name, area.science.method.options)
     before, after = options.support()
-    grid = area.grid
-    cells = halo_cells(day_halo(options.halo()), grid.resolution, grid.scale)
-    if area.science.normalise.coregistration:
-        # A shifted cell takes its value from beside it.
-        cells += max(
-            (search_reach(area.products[name].footprint, grid.scale, grid.resolution) for name in coarse_products(area)), default=0
-        )
-    return Reach(before, after, area.science.restoration.window, cells * grid.scale)
+    own, images = _cells(area, day_halo(options.halo())), screening_reach(area)
+    # What is seen through verdicts lies around what the day itself sees.
+    return Reach(before, after, area.science.restoration.window, own * area.grid.scale + images.halo, images.before)
+
+
+def screening_reach(area: Area) -> Reach:
+    """How far the verdicts of a fine image look in time and space; no further than its coarse cells when nothing is screened."""
+    grid, screening = area.grid, area.science.screening
+    # A shifted cell takes its value from beside it.
+    shift = (
+        max((search_reach(area.products[name].footprint, grid.scale, grid.resolution) for name in coarse_products(area)), default=0)
+        if area.science.normalise.coregistration
+        else 0
+    )
+    if not screening.enabled:
+        return Reach(0, 0, area.science.restoration.window, shift * grid.scale)
+    cells = _cells(area, screening.halo(grid.scale, grid.resolution)) + shift
+    return Reach(*screening.support(), area.science.restoration.window, cells * grid.scale)
+
+
+def _cells(area: Area, metres: float) -> int:
+    return halo_cells(metres, area.grid.resolution, area.grid.scale)
+
+
+def screening_recipe(area: Area) -> dict[str, Any] | None:
+    """What decides how fine images are screened; None when they are not."""
+    screening = area.science.screening
+    return screening.model_dump(mode="json", exclude={"enabled"}) if screening.enabled else None
 
 
 def recipe_of(area: Area) -> dict[str, Any]:
@@ -48,6 +68,7 @@ def recipe_of(area: Area) -> dict[str, Any]:
         "mask": science.mask.model_dump(mode="json"),
         "normalise": science.normalise.model_dump(mode="json"),
         "restoration": science.restoration.model_dump(mode="json"),
+        "screening": screening_recipe(area),
         "method": science.method.name,
         "options": options_of(science.method.name, science.method.options).model_dump(mode="json"),
     }

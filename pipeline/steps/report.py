@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -29,6 +30,7 @@ class Report:
     counts: dict[str, int]
     message: str = ""
     registration: dict[str, Any] = field(default_factory=dict)
+    screening: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -63,6 +65,9 @@ def day_outcomes(area: Area, run_id: str) -> list[tuple[date, Outcome, str]]:
     return result
 
 
+_WORST_IMAGES = 20
+"""So many images are named in the table of screening."""
+
 _WORST_FIRST = (
     Outcome.FAILED,
     Outcome.REJECTED,
@@ -85,7 +90,9 @@ def load_report(area: Area, run_id: str) -> Report:
     if failed:
         message += ("; " if message else "") + f"{len(failed)} scenes could not be read: {', '.join(list(failed)[:3])}"
     registration = (read_parameters(area) or {}).get("registration", {})
-    return Report(run_id, _overall(days), tuple(days), records["seconds"], _counts(days), message, registration)
+    return Report(
+        run_id, _overall(days), tuple(days), records["seconds"], _counts(days), message, registration, records.get("screened", [])
+    )
 
 
 def registration_table(registration: Mapping[str, Any]) -> str:
@@ -105,6 +112,38 @@ def registration_table(registration: Mapping[str, Any]) -> str:
 
 def _metres(found: Mapping[str, Any], axis: str) -> str:
     return "–" if found[f"d{axis}"] is None else f"{found[f'd{axis}']:+.0f} ± {found[f'std_{axis}']:.0f}"
+
+
+def screening_table(screening: Sequence[Mapping[str, Any]]) -> str:
+    """What screening said of the clear pixels of the images it looked at in a run, the worst ones by name, as a Markdown table."""
+    if not screening:
+        return ""
+    worst = sorted(screening, key=lambda image: (-_share(image, "refused") - _share(image, "suspect"), image["day"]))[:_WORST_IMAGES]
+    lines = ["| image | clear pixels | refused | by cause | suspect | by cause |", "|---|---|---|---|---|---|"]
+    for name, image in [(f"all {len(screening)}", _together(screening)), *((image["day"], image) for image in worst)]:
+        found = " | ".join(f"{_share(image, kind):.2%} | {_causes(image[kind])}" for kind in ("refused", "suspect"))
+        lines.append(f"| {name} | {_pixels(image)} | {found} |")
+    return "\n".join(lines)
+
+
+def _together(screening: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    causes = {kind: Counter[str]() for kind in ("suspect", "refused")}
+    for image in screening:
+        for kind, counter in causes.items():
+            counter.update(image[kind])
+    return {"clear": sum(image["clear"] for image in screening), **causes}
+
+
+def _pixels(image: Mapping[str, Any]) -> int:
+    return int(image["clear"] + sum(image["suspect"].values()) + sum(image["refused"].values()))
+
+
+def _share(image: Mapping[str, Any], kind: str) -> float:
+    return float(sum(image[kind].values()) / max(_pixels(image), 1))
+
+
+def _causes(pixels: Mapping[str, int]) -> str:
+    return ", ".join(f"{cause} {count}" for cause, count in sorted(pixels.items())) or "–"
 
 
 def nothing_to_make(made: Plan) -> Report:

@@ -19,6 +19,7 @@ from pipeline.assessment.roles import Role, Roles
 from pipeline.errors import ConfigurationError
 from pipeline.fusion.registry import specs
 from pipeline.grid import day_from_number
+from pipeline.vocabulary import Surface
 from tests.assessment.places import FIRST, small_archive
 from tests.assessment.sets import DATA, needs_data
 from tests.methods import ALL_METHODS
@@ -86,6 +87,8 @@ def test_no_bit_of_a_prediction_changes_when_the_withheld_image_is_noise(method:
         (case,) = cases_of(experiment(references=references, haze=None), replace(archive, fine=fine))
         made.append((case, predict(Entrant(method, method), case.block, [MIDDLE])))
     (case, said), (other, also) = made
+    assert case.block.fine_doubt is not None, "the images that are left are screened"
+    assert torch.equal(case.block.fine_doubt, other.block.fine_doubt)
     assert not np.array_equal(case.expected(MIDDLE), other.expected(MIDDLE), equal_nan=True), "the noise is what is scored on"
     for layer in ("fine", "coarse", "coarse_std", "fine_std"):
         assert torch.equal(getattr(case.block, layer).nan_to_num(-1), getattr(other.block, layer).nan_to_num(-1)), layer
@@ -181,6 +184,28 @@ def test_masks_hide_references_and_never_the_truth(source: str) -> None:
 def test_masks_without_a_folder_of_sets_say_what_is_missing() -> None:
     with pytest.raises(ConfigurationError, match="--data FOLDER"):
         cases_of(experiment(masks={"source": "clouds", "share": 0.4}), small_archive())
+
+
+def test_references_are_screened_in_front_of_every_method_and_the_truth_never_is() -> None:
+    archive = small_archive(size=64)
+    fine = archive.fine.copy()
+    # The same cloud over a part of a reference and of the image that is withheld.
+    fine[[2, 3], :, 16:40, 16:40] = 0.5
+    made = {on: cases_of(experiment(screening=on), replace(archive, fine=fine))[0] for on in (True, False)}
+    assert np.isnan(made[True].block.fine[2, :, 16:40, 16:40].numpy()).mean() > 0.9
+    assert torch.isfinite(made[False].block.fine).all()
+    for case in made.values():
+        np.testing.assert_array_equal(case.expected(MIDDLE), fine[2])
+        assert np.isfinite(case.archive.fine).all(), "strata are those of the images as they came"
+
+
+def test_the_surface_of_the_images_that_are_left_goes_with_them() -> None:
+    archive = small_archive()
+    surface = np.zeros((5, 48, 48), np.uint8)
+    surface[[1, 2], :8] = Surface.SNOW
+    (case,) = cases_of(experiment(), replace(archive, fine_surface=surface))
+    assert case.block.fine_surface is not None
+    np.testing.assert_array_equal(case.block.fine_surface.numpy(), surface[[0, 1, 3, 4]])
 
 
 @needs_data

@@ -38,7 +38,11 @@ def whole(make_job: MakeJob) -> dict[str, np.ndarray]:
 
 
 def assert_same_product(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    """No count differs by more than 1 in more than 1 of 10⁴ pixels; what is coded does not differ."""
+    """No count differs by more than 1, and none in more than 1 of 10⁴ pixels, of σ 5; what is coded does not differ.
+
+    The σ of some methods has few values, as doubt is stored in steps of 1 %: where one of them lies on the edge of a
+    count, all pixels that have it go over together.
+    """
     assert one.keys() == other.keys()
     for name in one:
         if name in ("provenance", "condition", "days_to_observation", "coarse_valid"):
@@ -46,7 +50,7 @@ def assert_same_product(one: dict[str, np.ndarray], other: dict[str, np.ndarray]
         else:
             apart = np.abs(one[name].astype(np.int32) - other[name].astype(np.int32))
             assert apart.max() <= 1, name
-            assert (apart > 0).mean() <= 1e-4, name
+            assert (apart > 0).mean() <= (5e-4 if name.startswith("uncertainty") else 1e-4), name
 
 
 @pytest.mark.parametrize("method", COSTLY_METHODS)

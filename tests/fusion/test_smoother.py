@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.fusion.breaks import Breaks
 from pipeline.fusion.likelihood import Series, _left_out
 from pipeline.fusion.nodes import Nodes
 from pipeline.fusion.options import SMOOTHER_PART, SmootherOptions
 from pipeline.fusion.posterior import Posterior, Prior, inverse_of, trusted
 from pipeline.fusion.smoother import Parameters, Smoother, condition
+from pipeline.vocabulary import Surface
 from tests.fusion.worlds import FIRST, make_world
 
 DAYS = (0, 3, 8, 9, 20, 33, 40, 57, 90)
@@ -142,3 +144,41 @@ def test_days_of_one_part_of_the_calendar_go_over_into_the_next_without_a_jump()
     across = next(place for place, (one, two) in enumerate(pairwise(targets)) if one // SMOOTHER_PART != two // SMOOTHER_PART)
     others = torch.cat([steps[:across], steps[across + 1 :]])
     assert steps[across] < 1.5 * others.max()
+
+
+def test_between_two_images_that_differ_too_much_the_coarse_says_when_it_broke():
+    days, broken = (0, 10, 40, 50), 31
+    prior = Prior(60.0, 2.0, 0.0, torch.tensor([[0.02]], dtype=torch.float64), 0.0, 10.0)
+    precision = torch.full((4, 1), 30.0, dtype=torch.float64)
+    residual = torch.tensor([0.0, 0.0, 0.3, 0.3], dtype=torch.float64)[:, None, None]
+    # A cell of which the pixel is a small part goes the same way on the same day, but less far.
+    anomaly = torch.tensor([-0.03, -0.03, 0.03, 0.03], dtype=torch.float64)[:, None, None]
+    posterior = Posterior.of(Nodes(precision, days, prior.tau), prior, residual, anomaly)
+    breaks = Breaks.between(posterior, anomaly, 2)
+    assert breaks is not None
+    assert float(breaks.weight) > 0.8
+    for day in (12, 30, 32, 38):
+        now = torch.full((1, 1), 0.03 if day >= broken else -0.03, dtype=torch.float64)
+        gradual, variance = posterior.at(day, now)
+        mean, wider = gradual.clone(), variance.clone()
+        breaks.mix(posterior, day, now, mean, wider)
+        truth = 0.3 if day >= broken else 0.0
+        assert abs(float(mean) - truth) < max(0.6 * abs(float(gradual) - truth), 0.04)
+        assert float(wider) >= float(variance)
+    assert Breaks.between(Posterior.of(Nodes(precision, days, prior.tau), prior, 0.01 * residual, anomaly), anomaly, 2) is None
+
+
+def test_snow_on_one_image_neither_enters_the_ground_nor_outlasts_what_the_coarse_says():
+    world = make_world(seed=6, every=12, cloud=0.0)
+    block, index, melted = world.block, 5, 4
+    day = block.fine_days[index]
+    fine, coarse, surface = block.fine.clone(), block.coarse.clone(), torch.zeros(block.fine[:, 0].shape, dtype=torch.uint8)
+    fine[index] += 0.5
+    surface[index] = int(Surface.SNOW)
+    coarse[day - 2 - FIRST : day + melted - FIRST] += 0.5
+    snowy = dataclasses.replace(block, fine=fine, coarse=coarse, fine_surface=surface)
+    method = Smoother(SmootherOptions(cloud_reach=0.0))
+    lying, gone = method.days(method.prepare(snowy, {}, CPU), [day + 2, day + melted + 3])
+    assert float((lying.mean - world.truth_of(day + 2) - 0.5).abs().mean()) < 0.1
+    assert float((gone.mean - world.truth_of(day + melted + 3)).abs().mean()) < 0.05
+    assert (torch.isfinite(lying.mean) & torch.isfinite(lying.std)).all()

@@ -42,9 +42,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield PREFECT_API_URL.value()
 
 
-def test_the_flow_publishes_leaves_a_report_and_hands_on_small_values(
-    copied: Path, prefect: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_flow_publishes_leaves_a_report_and_hands_on_small_values(copied: Path, prefect: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import daily
 
     handed_on: dict[str, Any] = {}

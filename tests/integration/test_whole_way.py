@@ -17,6 +17,7 @@ from pipeline.config import load_area
 from pipeline.grid import day_number
 from pipeline.observations.location import observations_path
 from pipeline.observations.scenes_table import read_table
+from pipeline.observations.verdicts import judge
 from pipeline.observations.working import WorkingStore
 from pipeline.planning import MAKE
 from pipeline.sandbox import load_world
@@ -47,10 +48,11 @@ def test_what_was_observed_is_kept_bit_for_bit(published: Path) -> None:
     seen = 0
     with xr.open_zarr(area.cube_path, mask_and_scale=False) as cube:
         fine = store.read_fine(area.grid.window, day_number(FIRST), day_number(LAST))
+        judge(store, area.grid.window, fine)
         for k, day in enumerate(fine.days):
             image = cube.isel(time=int(day) - day_number(FIRST))
             clear = np.isfinite(fine.values[k]).all(0)
-            assert (image.provenance.values[clear] == Provenance.OBSERVED).all()
+            np.testing.assert_array_equal(image.provenance.values == Provenance.OBSERVED, clear)
             assert (image.days_to_observation.values[clear] == 0).all()
             for number, band in enumerate(area.science.bands):
                 np.testing.assert_array_equal(image[band].values[clear], np.rint(fine.values[k, number][clear] * 1e4).astype(np.int16))
@@ -88,7 +90,8 @@ def test_a_runtime_key_changes_no_day_and_a_science_key_changes_all(copied: Path
 
 
 def test_adding_a_scene_makes_exactly_the_days_whose_support_holds_it(sandbox: Path, tmp_path: Path) -> None:
-    short = {"method": {"name": "delta2", "options": {"days": 3}}, "restoration": {"window": 6}}
+    start, count = FIRST - timedelta(25), 31
+    short = {"method": {"name": "delta2", "options": {"days": 3}}, "restoration": {"window": 6}, "screening": {"days": 8}, "start": start}
     mine = tmp_path / "sandbox"
     shutil.copytree(sandbox, mine)
     held_back = _landsat_item(mine, FIRST, LAST)
@@ -104,16 +107,22 @@ def test_adding_a_scene_makes_exactly_the_days_whose_support_holds_it(sandbox: P
     held_back.write_bytes(hidden)
     collection.write_text(links)
     planned = steps.plan(area)
-    expected = [FIRST + timedelta(n) for n in range(6) if abs((FIRST + timedelta(n) - day).days) <= reach_of(area).before]
+    reach = 3 + 2 * 8
+    assert (reach_of(area).fine_before, reach_of(area).fine_after) == (reach, reach)
+    expected = [start + timedelta(n) for n in range(count) if abs((start + timedelta(n) - day).days) <= reach]
+    assert 1 < len(expected) < count
     assert [item.day for item in planned.to_make] == expected
     assert all(held_back.stem in item.reason for item in planned.to_make)
     report = run(area)
-    assert report.counts == {"published": len(expected), **({"unchanged": 6 - len(expected)} if len(expected) < 6 else {})}
+    assert report.counts == {"published": len(expected), "unchanged": count - len(expected)}
     after = read_state(area.cube_path)
     changed = (before.digest != after.digest).any((1, 2))
-    assert [FIRST + timedelta(int(n)) for n in np.flatnonzero(changed)] == expected
+    assert [start + timedelta(int(n)) for n in np.flatnonzero(changed)] == expected
     assert len(read_table(observations_path(area))) == len(steps.plan(area).scenes)
     assert after.generation > before.generation
+    seen = {item["day"] for item in report.screening}
+    assert seen
+    assert all(abs((date.fromisoformat(when) - day).days) <= 2 * 8 for when in seen), "verdicts that it says nothing of are kept"
 
 
 def test_a_corrupt_asset_is_a_recorded_fact_and_the_other_scenes_make_the_days(sandbox: Path, tmp_path: Path) -> None:

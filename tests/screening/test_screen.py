@@ -10,8 +10,7 @@ import torch
 from pipeline.fusion.interface import FusionInput
 from pipeline.screening.options import ScreeningOptions
 from pipeline.screening.screen import Screened, applied, screen
-from pipeline.screening.verdicts import Cause, Surface, Verdict
-from pipeline.vocabulary import BANDS
+from pipeline.vocabulary import BANDS, Cause, Surface, Verdict
 from tests.screening.places import CHAR, CLOUD, FIELD, SNOW, SOIL, WATER, banded, first, hidden, painted, place, shaded
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]

@@ -1,0 +1,93 @@
+"""The observations of a window of the working store, in the form that screening and methods see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline.compute.job import Job
+from pipeline.compute.rescue import read_levels
+from pipeline.fusion.interface import FusionInput
+from pipeline.grid import Grid, Window, halo_cells
+from pipeline.observations.verdicts import judge
+from pipeline.observations.working import FineStack, WorkingStore
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was observed of a window.
+
+    Parameters
+    ----------
+    fusion : FusionInput
+    reasons : ndarray, (K, y, x) uint16
+        `Reason` bits of the fine images of `fusion`.
+    suspect : ndarray, (K, y, x) bool
+        Where screening doubts an observation that is kept.
+    coarse_observed : ndarray, (T, Y, X) float32
+        Share of the coarse support that was really observed.
+    """
+
+    fusion: FusionInput
+    reasons: np.ndarray
+    suspect: np.ndarray
+    coarse_observed: np.ndarray
+
+
+def read_window(job: Job, window: Window, first: int, last: int, judged: bool) -> Observed:
+    """Read the fine images and the restored coarse series of a window.
+
+    Parameters
+    ----------
+    window : Window
+        Fine pixels, on whole coarse cells.
+    first, last : int
+        Day numbers, both included.
+    judged : bool
+        Without what screening refused, and with the doubt that it casts; otherwise as the mask left it.
+    """
+    grid = job.grid
+    store = WorkingStore.open(job.observations)
+    fine = store.read_fine(window, first, last, levels=read_levels(job, window))
+    doubt, suspect = fine.doubt, np.zeros(fine.reasons.shape, bool)
+    if judged:
+        found, suspect = judge(store, window, fine)
+        doubt = found if doubt is None else found * doubt
+    cells = window.coarse(grid.scale)
+    mean, std, observed = store.read_restored(cells, first, last)
+    cell = grid.resolution * grid.scale
+    origin = (round(-grid.north / cell) + cells.row, round(grid.west / cell) + cells.col)
+    coarse = torch.from_numpy(mean), torch.from_numpy(std)
+    return Observed(as_input(grid, fine, doubt, coarse, range(first, last + 1), origin), fine.reasons, suspect, observed)
+
+
+def as_input(
+    grid: Grid,
+    fine: FineStack,
+    doubt: np.ndarray | None,
+    coarse: tuple[torch.Tensor, torch.Tensor],
+    coarse_days: range,
+    origin: tuple[int, int] = (0, 0),
+) -> FusionInput:
+    """Fine images, the factor of their σ, and the mean and σ of a coarse series of consecutive days; shares memory."""
+    surface = fine.surface
+    return FusionInput(
+        fine=torch.from_numpy(fine.values),
+        fine_days=tuple(int(day) for day in fine.days),
+        fine_std=torch.from_numpy(fine.std),
+        fine_doubt=None if doubt is None else torch.from_numpy(doubt),
+        fine_surface=None if surface is None else torch.from_numpy(surface),
+        coarse=coarse[0],
+        coarse_std=coarse[1],
+        coarse_days=tuple(coarse_days),
+        scale=grid.scale,
+        resolution=grid.resolution,
+        origin=origin,
+    )
+
+
+def margin(grid: Grid, metres: float) -> int:
+    """Fine pixels of halo that hold `metres`, on whole coarse cells."""
+    return halo_cells(metres, grid.resolution, grid.scale) * grid.scale
