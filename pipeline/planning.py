@@ -188,6 +188,7 @@ def plan_days(
     recipe: np.uint64,
     published: tuple[np.ndarray, np.ndarray],
     as_of: date,
+    earlier: Mapping[str, np.uint64] | None = None,
 ) -> list[DayPlan]:
     """Compare what could be made with what is published.
 
@@ -206,6 +207,8 @@ def plan_days(
         Digest and maturity of the same days as published, 0 where nothing is.
     as_of : date
         The day the plan is made for: what is later is not waited for.
+    earlier : mapping, optional
+        What changed since days were made by another recipe, in words → hash of that recipe: they explain why a day is stale.
     """
     numbers = np.array([day_number(day) for day in days])
     blocks = list(grid.blocks(block))
@@ -213,6 +216,9 @@ def plan_days(
     fresh = set(fresh)
     digests = day_digests(numbers, windows, inputs, reach, recipe)
     before_fresh = day_digests(numbers, windows, [item for item in inputs if item.id not in fresh], reach, recipe)
+    with np.errstate(over="ignore"):
+        # A digest is a sum: that by another recipe is as far off as the recipe.
+        before = {why: before_fresh + (each - recipe) for why, each in {"": recipe, **(earlier or {})}.items()}
     ripeness = maturities(numbers, windows, inputs, reach, as_of)
     looked_at = inputs_of(numbers, windows, inputs, reach)
     # What only speaks for or against an image gives a day no value.
@@ -232,24 +238,25 @@ def plan_days(
         elif stale.any() or better.any():
             todo = tuple((blocks[n].row, blocks[n].col) for n in np.flatnonzero(stale | better))
             used = [item for item, looks in zip(inputs, looked_at[index], strict=True) if looks]
-            why = _why(day, old, old_digests[index], before_fresh[index], used, fresh, stale)
+            since = next((why for why, sums in before.items() if (sums[index] == old_digests[index])[stale].all()), None)
+            why = _why(day, old, since, used, fresh, stale)
             plans.append(DayPlan(day, MAKE, why, todo, maturity))
         else:
             plans.append(DayPlan(day, Outcome.UNCHANGED, "", (), maturity))
     return plans
 
 
-def _why(
-    day: date, old: np.ndarray, old_digest: np.ndarray, before_fresh: np.ndarray, used: list[Input], fresh: set[str], stale: np.ndarray
-) -> str:
+def _why(day: date, old: np.ndarray, since: str | None, used: list[Input], fresh: set[str], stale: np.ndarray) -> str:
+    """Why a day is made; `since` says what changed beside new scenes, None when that is not known."""
     if (old == Maturity.NONE).all():
         return "not published yet"
     if not stale.any():
         return "its support is complete now: maturity improves"
     new = [item for item in used if item.id in fresh]
-    if new and (before_fresh == old_digest)[stale].all():
+    if since or (since is not None and new):
         listed = ", ".join(f"{item.id} ({item.day - day_number(day):+d} d)" for item in new[:3])
-        return f"new in its support: {listed}" + (f" and {len(new) - 3} more" if len(new) > 3 else "")
+        scenes = f"new in its support: {listed}" + (f" and {len(new) - 3} more" if len(new) > 3 else "") if new else ""
+        return "; ".join(filter(None, (since, scenes)))
     if (old == Maturity.NONE).any():
         return "some blocks are not published yet"
     return "the science part, the parameters or the scenes in its support changed since it was made"

@@ -14,31 +14,18 @@ import numpy as np
 from pipeline.compute.job import Job, Task, applied
 from pipeline.config import Area
 from pipeline.errors import LandfuseError
-from pipeline.grid import Window, day_from_number, day_number
+from pipeline.grid import day_number
 from pipeline.observations.location import observations_path
 from pipeline.planning import DayPlan, Reach, day_digests, recipe_hash
+from pipeline.steps.estimate import estimate
+from pipeline.steps.parameters import about
 from pipeline.steps.plan import Plan, load_plan
-from pipeline.steps.recipe import (
-    ALGORITHM,
-    as_input,
-    coarse_products,
-    levels_path,
-    parameters_path,
-    reach_of,
-    read_parameters,
-    recipe_of,
-)
-from pipeline.steps.runs import Progress, save, silent, write_json
+from pipeline.steps.recipe import ALGORITHM, as_input, reach_of, read_parameters, versions_of
+from pipeline.steps.runs import Progress, save, silent
 from pipeline.steps.screening import screen_images
 
 AS_SEEN = "as each sensor saw it; angles are not normalised (science.normalise.geometry is off)"
 """What a cube says of its geometry whose area switches the normalisation off."""
-
-SAMPLE_WINDOW = 128
-SAMPLE_WINDOWS = 4
-"""What is learnt about an area is learnt from so many windows of so many fine pixels, spread over it."""
-WIDE_WINDOW = 512
-"""Fine pixels along an axis of the parts of the area from which the shift of a coarse product is learnt, two at most."""
 
 
 def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]:
@@ -72,7 +59,7 @@ def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]
     with open_cluster(compute.scheduler, compute.workers, compute.torch_threads, compute.memory_limit, compute.gpu) as cluster:
         job = job_of(area, str(staging), cluster.device)
         with _timed(seconds, "estimate"):
-            learnt = read_parameters(area) or _estimate(area, cluster, job, planned, progress)
+            learnt = read_parameters(area) or _first(area, cluster, job, planned, progress)
         job = with_parameters(job, learnt)
         with _timed(seconds, "restore"):
             _restore(area, cluster, job, planned, learnt["digest"], progress)
@@ -84,7 +71,8 @@ def make(area: Area, run_id: str, progress: Progress = silent) -> dict[str, Any]
     for record in records:
         for part, spent in record["seconds"].items():
             seconds[f"fuse.{part}"] = seconds.get(f"fuse.{part}", 0.0) + spent
-    save(area, run_id, "records", {"tasks": records, "seconds": seconds, "workers": workers, "screened": screened})
+    left = {"tasks": records, "seconds": seconds, "workers": workers, "screened": screened, "parameters": about(learnt)}
+    save(area, run_id, "records", left)
     made = {day for record in records if not record["error"] for day in record["days"]}
     return {"days": len(made), "tasks": len(records), "failed": sum(bool(record["error"]) for record in records), "workers": workers}
 
@@ -101,7 +89,6 @@ def job_of(area: Area, staging: str = "", device: str = "cpu") -> Job:
         options=science.method.options,
         restoration=science.restoration.model_dump(),
         screening=science.screening if science.screening.enabled else None,
-        levels=str(levels_path(area)),
         device=device,
         threads=area.runtime.compute.torch_threads,
     )
@@ -110,73 +97,12 @@ def job_of(area: Area, staging: str = "", device: str = "cpu") -> Job:
 def with_parameters(job: Job, learnt: Mapping[str, Any]) -> Job:
     """The job with what was learnt about the area."""
     restoration = {**job.restoration, "bias": learnt["restoration"], "shifts": applied(learnt["registration"])}
-    return replace(job, parameters=learnt["method"], restoration=restoration, levels=job.levels if learnt["rescue"]["pixels"] else "")
+    return replace(job, parameters=learnt["method"], restoration=restoration, levels=learnt["levels"])
 
 
-def _estimate(area: Area, cluster: Any, job: Any, planned: Plan, progress: Progress) -> dict[str, Any]:
-    """Learn the parameters of the area on a worker and keep them, with the window they were learnt from."""
-    from pipeline.compute.coarse import learn
-
-    reach = reach_of(area)
-    days = [day_number(scene.day) for scene in planned.scenes if scene.role == "fine"] or [day_number(planned.first)]
-    first = max(min(days), day_number(planned.first) - reach.before)
-    last = max(first, min(max(days), day_number(planned.last) + reach.after))
-    shifting = area.science.normalise.coregistration
-    footprints = {name: area.products[name].footprint for name in coarse_products(area)} if shifting else {}
-    windows, wide = sample_windows(area), wide_windows(area)
-    progress("estimate", 0, 1)
-    rescue = _rescue(area, cluster, job, first, last) if area.science.mask.rescue else {"pixels": 0}
-    job = replace(job, levels=job.levels if rescue["pixels"] else "")
-    for _, learnt in cluster.map(learn, [(job, windows, first, last, wide, footprints)]):
-        if isinstance(learnt, Exception):
-            raise LandfuseError(f"the parameters of area {area.name!r} could not be estimated: {learnt!r}") from learnt
-    progress("estimate", 1, 1)
-    document = {
-        **learnt,
-        "rescue": rescue,
-        "recipe": recipe_of(area),
-        "trained_from": day_from_number(first).isoformat(),
-        "trained_to": day_from_number(last).isoformat(),
-    }
-    document["digest"] = f"{int(recipe_hash(document)):016x}"
-    write_json(parameters_path(area), document)
-    return document
-
-
-def _rescue(area: Area, cluster: Any, job: Job, first: int, last: int) -> dict[str, Any]:
-    """Find the bright surfaces that the cloud mask takes for clouds: how many pixels, and where their levels are kept."""
-    from pipeline.compute.rescue import create_levels, find_levels
-
-    create_levels(job.levels, area.grid, area.science.block)
-    pixels, digests = 0, {}
-    calls = [(job, block, first, last) for block in area.grid.blocks(area.science.block)]
-    for position, found in cluster.map(find_levels, calls):
-        if isinstance(found, Exception):
-            raise LandfuseError(f"bright surfaces of area {area.name!r} could not be looked for: {found!r}") from found
-        pixels += found[0]
-        digests[str(position)] = found[1]
-    return {"pixels": pixels, "digest": f"{int(recipe_hash(digests)):016x}"}
-
-
-def sample_windows(area: Area) -> list[Window]:
-    """Windows on whole coarse cells, spread evenly over the area along its diagonals."""
-    grid = area.grid
-    edge = min(SAMPLE_WINDOW // grid.scale, *grid.coarse_shape)
-    rows, cols = grid.coarse_shape
-    places = ((0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75, 0.25))[:SAMPLE_WINDOWS]
-    found = {(round(down * (rows - edge)), round(right * (cols - edge))) for down, right in places}
-    return [Window(row, col, edge, edge).fine(grid.scale) for row, col in sorted(found)]
-
-
-def wide_windows(area: Area) -> list[Window]:
-    """Windows on whole coarse cells that do not overlap: all of a small area, parts of its four quarters of a large one."""
-    part = WIDE_WINDOW // area.grid.scale
-
-    def spans(count: int) -> list[tuple[int, int]]:
-        return [(0, count)] if count <= 2 * part else [(half * (count // 2) + (count // 2 - part) // 2, part) for half in (0, 1)]
-
-    rows, cols = (spans(count) for count in area.grid.coarse_shape)
-    return [Window(row, col, height, width).fine(area.grid.scale) for row, height in rows for col, width in cols]
+def _first(area: Area, cluster: Any, job: Job, planned: Plan, progress: Progress) -> dict[str, Any]:
+    """The first version of the parameters, which runs use until another is pinned."""
+    return versions_of(area).pin(estimate(area, cluster, job, planned, progress)["version"])
 
 
 def _restore(area: Area, cluster: Any, job: Any, planned: Plan, learnt: str, progress: Progress) -> None:
@@ -198,6 +124,8 @@ def _restore(area: Area, cluster: Any, job: Any, planned: Plan, learnt: str, pro
     blocks = list(area.grid.blocks(area.science.block))
     if not len(stale):
         return
+    # A run that is killed leaves no series under a digest that it does not follow from: pinned parameters may come back.
+    store.restored_digest[:] = np.where(np.isin(np.arange(len(known)), stale), np.uint64(0), known)
     progress("restore", 0, len(blocks))
     calls = [(job, block, [int(day) for day in stale]) for block in blocks]
     for done, (_, result) in enumerate(cluster.map(restore_block, calls), start=1):

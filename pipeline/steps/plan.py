@@ -17,7 +17,7 @@ from pipeline.fusion.registry import spec_of
 from pipeline.grid import day_number, days_between
 from pipeline.observations.location import observations_path
 from pipeline.planning import MAKE, DayPlan, plan_days, summary
-from pipeline.steps.recipe import as_input, current_recipe, reach_of
+from pipeline.steps.recipe import as_input, current_recipe, earlier_recipes, reach_of, recipe_with
 from pipeline.steps.runs import Progress, load, new_run_id, save, silent
 
 
@@ -132,6 +132,7 @@ def compare(
     scenes: tuple[Scene, ...],
     skipped: tuple[tuple[str, str], ...],
     tried: Collection[str] = (),
+    learnt: str | None = None,
 ) -> Plan:
     """The plan of the days of a span from scenes that were found, and from what is read and published already.
 
@@ -140,6 +141,8 @@ def compare(
     tried : collection of str
         Ids of scenes that this run has tried to read: those that could not be read are left out of it,
         those that could explain why a day is stale.
+    learnt : str, optional
+        Digest of the parameters; of the pinned ones when left out.
     """
     states = _row_states(area)
     unread, failed = [], {}
@@ -157,9 +160,10 @@ def compare(
         [as_input(area, scene) for scene in scenes if scene.id not in failed],
         {*unread, *tried},
         reach_of(area),
-        current_recipe(area),
+        recipe_with(area, learnt) if learnt else current_recipe(area),
         _published(area, days),
         as_of,
+        earlier_recipes(area),
     )
     return Plan(*span, as_of, tuple(planned), scenes, tuple(unread), failed, skipped)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from pipeline.fusion.registry import options_of
 from pipeline.grid import Window, day_number, halo_cells
 from pipeline.operators.reach import day_halo, search_reach
 from pipeline.planning import Input, Reach, recipe_hash
+from pipeline.steps.parameters import Versions
 
 ALGORITHM = 3
 """Raised when a change in the code changes pixels: days made before are then made again."""
@@ -75,8 +74,25 @@ def recipe_of(area: Area) -> dict[str, Any]:
 
 
 def current_recipe(area: Area) -> np.uint64:
+    """Hash of all but scenes that changes a pixel, with the pinned parameters."""
     learnt = read_parameters(area)
-    return recipe_hash({"recipe": recipe_of(area), "parameters": learnt["digest"] if learnt else None})
+    return recipe_with(area, learnt["digest"] if learnt else None)
+
+
+def recipe_with(area: Area, learnt: str | None) -> np.uint64:
+    """Hash of all but scenes that changes a pixel, with parameters of a digest."""
+    return recipe_hash({"recipe": recipe_of(area), "parameters": learnt})
+
+
+def earlier_recipes(area: Area) -> dict[str, np.uint64]:
+    """The recipes with versions of the parameters that are not pinned, by what changed since days were made with them."""
+    versions = versions_of(area)
+    pinned = versions.pinned
+    return {
+        f"the parameters changed: version {number} → {pinned}": recipe_with(area, digest)
+        for number, digest in versions.digests().items()
+        if number != pinned
+    }
 
 
 def as_input(area: Area, scene: Scene) -> Input:
@@ -93,22 +109,18 @@ def scene_window(area: Area, scene: Scene) -> Window:
     return area.grid.window_of(area.grid.project_bounds(scene.raster_bounds, scene.crs))
 
 
-def parameters_path(area: Area) -> Path:
-    """The parameters learnt for the recipe of the area. Immutable: another recipe, or other withheld days, get another file."""
+def versions_of(area: Area) -> Versions:
+    """What was learnt for the recipe of the area. Another recipe, or other withheld days, have versions of their own."""
     # Parameters that have seen an image must not serve a score on it.
     key = recipe_of(area) | {"withhold": sorted(day.isoformat() for day in area.science.withhold)}
-    return area.runtime.root / "work" / f"parameters-{int(recipe_hash(key)):016x}.json"
-
-
-def levels_path(area: Area) -> Path:
-    """Levels of the bright surfaces of the area, learnt with its parameters."""
-    return parameters_path(area).with_name(parameters_path(area).name.replace("parameters", "levels")).with_suffix(".zarr")
+    return Versions(area.runtime.root / "work" / f"parameters-{int(recipe_hash(key)):016x}")
 
 
 def read_parameters(area: Area) -> dict[str, Any] | None:
-    """The parameters of the area, or None before they were estimated."""
-    path = parameters_path(area)
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    """The pinned version of the parameters of the area, or None before they were estimated."""
+    versions = versions_of(area)
+    pinned = versions.pinned
+    return None if pinned is None else versions.read(pinned)
 
 
 def dated_products(area: Area) -> list[str]:

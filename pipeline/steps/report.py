@@ -13,8 +13,9 @@ import numpy as np
 from pipeline.config import Area
 from pipeline.grid import day_number, days_between
 from pipeline.planning import MAKE
+from pipeline.steps.parameters import about
 from pipeline.steps.plan import Plan, load_plan
-from pipeline.steps.recipe import read_parameters
+from pipeline.steps.recipe import read_parameters, versions_of
 from pipeline.steps.runs import load, run_folder
 from pipeline.vocabulary import Maturity, Outcome
 
@@ -31,6 +32,7 @@ class Report:
     message: str = ""
     registration: dict[str, Any] = field(default_factory=dict)
     screening: list[dict[str, Any]] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -91,7 +93,15 @@ def load_report(area: Area, run_id: str) -> Report:
         message += ("; " if message else "") + f"{len(failed)} scenes could not be read: {', '.join(list(failed)[:3])}"
     registration = (read_parameters(area) or {}).get("registration", {})
     return Report(
-        run_id, _overall(days), tuple(days), records["seconds"], _counts(days), message, registration, records.get("screened", [])
+        run_id,
+        _overall(days),
+        tuple(days),
+        records["seconds"],
+        _counts(days),
+        message,
+        registration,
+        records.get("screened", []),
+        records.get("parameters", {}),
     )
 
 
@@ -191,5 +201,12 @@ def status(area: Area) -> dict[str, Any]:
         "missing": [day.isoformat() for day in days_between(days[0], days[-1]) if day not in set(days)] if days else [],
         "maturity": {level.name.lower(): levels.count(level) for level in Maturity if level in levels},
         "generation": state.generation,
+        "parameters": _parameters(area),
         "last_run": runs[-1] if runs else None,
     }
+
+
+def _parameters(area: Area) -> dict[str, Any] | None:
+    """The pinned version of the parameters and all there are; None before anything was learnt."""
+    learnt = read_parameters(area)
+    return {**about(learnt), "versions": versions_of(area).numbers} if learnt else None

@@ -11,7 +11,7 @@ import pytest
 from pipeline import steps
 from pipeline.config import load_area
 from pipeline.sandbox.server import serve
-from pipeline.steps.recipe import parameters_path
+from pipeline.steps.recipe import versions_of
 from tests.integration.stores import chunks
 from tests.region import run, write_area
 
@@ -21,9 +21,7 @@ def api_area(sandbox: Path, published: Path, tmp_path_factory: pytest.TempPathFa
     """An area whose scenes are searched in an API on loopback, and which knows what was learnt about the region."""
     with serve(sandbox) as url:
         area_file = write_area(tmp_path_factory.mktemp("api"), url)
-        learnt = parameters_path(load_area(area_file))
-        learnt.parent.mkdir(parents=True)
-        shutil.copy(parameters_path(load_area(published)), learnt)
+        shutil.copytree(versions_of(load_area(published)).folder, versions_of(load_area(area_file)).folder)
         yield area_file
 
 

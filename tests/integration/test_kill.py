@@ -18,7 +18,7 @@ from pipeline import steps
 from pipeline.config import Area, load_area
 from pipeline.observations.location import observations_path
 from pipeline.observations.scenes_table import Row, read_table
-from pipeline.steps.recipe import parameters_path
+from pipeline.steps.recipe import versions_of
 from pipeline.store.verify import verify_cube
 from tests.integration.command import PROGRAM, clean_environment, landfuse
 from tests.integration.stores import chunks
@@ -111,9 +111,7 @@ def test_an_interrupt_from_the_keyboard_ends_a_run_within_seconds_and_without_a_
 def begun(moment: Moment, undisturbed: Area, area_file: Path) -> Area:
     """An area that knows what was learnt about the region and, where the kill comes later, its scenes."""
     area = load_area(area_file)
-    learnt = parameters_path(area)
-    learnt.parent.mkdir(parents=True)
-    shutil.copy(parameters_path(undisturbed), learnt)
+    shutil.copytree(versions_of(undisturbed).folder, versions_of(area).folder)
     if moment is not reading:
         shutil.copytree(observations_path(undisturbed), observations_path(area))
     if moment is restoring:

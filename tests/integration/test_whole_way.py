@@ -21,7 +21,7 @@ from pipeline.observations.verdicts import judge
 from pipeline.observations.working import WorkingStore
 from pipeline.planning import MAKE
 from pipeline.sandbox import load_world
-from pipeline.steps.recipe import parameters_path, reach_of
+from pipeline.steps.recipe import reach_of, versions_of
 from pipeline.store.manifest import read_manifest
 from pipeline.store.state import read_state
 from pipeline.store.verify import verify_cube
@@ -175,7 +175,7 @@ def test_withheld_days_are_withheld_from_everything(sandbox: Path, published: Pa
     assert not [scene for scene in planned.scenes if scene.role == "fine" and scene.day == day]
     assert [scene for scene in planned.scenes if scene.role == "coarse" and scene.day == day]
     assert {item.status for item in planned.days} == {MAKE}
-    assert parameters_path(area).name != parameters_path(load_area(published)).name, "what was learnt has seen the image"
+    assert versions_of(area).folder.name != versions_of(load_area(published)).folder.name, "what was learnt has seen the image"
 
 
 def _runtime(sandbox: Path) -> dict:

@@ -28,7 +28,8 @@ from pipeline.operators.resample import area_mean
 from pipeline.restoration.registration import Shift, combine, estimate_shift, move, shift_margin
 from pipeline.sandbox.landscape import Canvas
 from pipeline.sandbox.world import Scenery
-from pipeline.steps.make import job_of, wide_windows, with_parameters
+from pipeline.steps.estimate import wide_windows
+from pipeline.steps.make import job_of, with_parameters
 from pipeline.steps.recipe import read_parameters
 from pipeline.steps.report import registration_table
 from tests.observations.scenes import DAY, UTM33, make_scene, small_grid
