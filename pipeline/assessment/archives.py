@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Days = NDArray[np.int64]
 
 
 def nothing(day: int) -> Mapping[str, Mask]:
@@ -49,7 +50,10 @@ class Archive:
     layers : mapping of str to ndarray, (y, x) bool
         Pixels by kind, the same on all days, such as ``water``.
     day_layers : callable
-        Day number → pixels by kind on that day, such as ``snow`` and ``changed``.
+        Day number → pixels by kind on that day, such as ``snow``.
+    changed : callable, optional
+        Two day numbers for each pixel, (y, x) → pixels that an event changed after the first and not after the second: known of a
+        simulated place.
     truth : callable, optional
         Day number → true reflectance (B, y, x) of a simulated place; without it an image that was withheld is the truth.
     fine_surface : ndarray, (K, y, x) uint8, optional
@@ -70,6 +74,7 @@ class Archive:
     restoration: tuple[float, float] | None = None
     layers: Mapping[str, Mask] = field(default_factory=dict)
     day_layers: Callable[[int], Mapping[str, Mask]] = nothing
+    changed: Callable[[Days, Days], Mask] | None = None
     truth: Callable[[int], Image] | None = None
     fine_surface: NDArray[np.uint8] | None = None
 
@@ -88,6 +93,19 @@ class Archive:
             fine_surface=None if self.fine_surface is None else self.fine_surface[kept],
         )
 
+    def published(self, day: int, fine_delay: int, coarse_delay: int) -> Archive:
+        """The archive as it was on a day: without what was published later, so many days after it was seen."""
+        known = self.coarse_days + coarse_delay <= day
+        return replace(
+            self.only([seen for seen in self.fine_days if seen + fine_delay <= day]),
+            coarse_days=self.coarse_days[known],
+            coarse=self.coarse[known],
+        )
+
     def expected(self, day: int) -> Image:
         """What a prediction of a day is held against: the truth of a simulated place, or the image of that day."""
         return self.truth(day) if self.truth else self.fine[self.fine_days.index(day)]
+
+    def error_std(self, day: int, std: Image) -> Image:
+        """1 σ (B, y, x) of a prediction less `expected`, when `std` is that of its error against the ground: an image errs itself."""
+        return std if self.truth else np.hypot(std, self.fine_std[self.fine_days.index(day)][:, None, None])

@@ -148,10 +148,11 @@ def _predictions(
     failed: dict[str, str] = {}
     stage, total = f"{experiment.name}: predict", len(cases) * len(line)
     progress(stage, 0, total)
-    for number, (case, entrant) in enumerate(((case, entrant) for entrant in line for case in cases), start=1):
+    pairs = ((case, said, entrant) for entrant in line for case, said in zip(cases, made, strict=True))
+    for number, (case, said, entrant) in enumerate(pairs, start=1):
         if entrant.label not in failed:
             try:
-                made[cases.index(case)][entrant.label] = predict(entrant, case.block, _days(experiment, case), cache)
+                said[entrant.label] = predict(entrant, case.block, _days(experiment, case), cache)
             except Exception as error:  # one method that breaks does not take the others with it; the table and the exit code say so
                 if entrant.control:
                     raise
@@ -176,7 +177,7 @@ def _samples(
                 images=images,
                 strata=case.strata(target, images["linear"]),
                 day=target,
-                std={entrant.label: said[entrant.label].std[target] for entrant in line},
+                std={entrant.label: case.error_std(target, said[entrant.label].std[target]) for entrant in line},
                 reference=case.nearest(target)[0],
                 roughness={entrant.label: _second_difference(said[entrant.label].mean, target) for entrant in line}
                 if experiment.roughness

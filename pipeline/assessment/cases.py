@@ -5,7 +5,7 @@ Withholding comes first: whatever is estimated, is estimated without the withhel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.assessment.archives import Archive, Image, Mask
+from pipeline.assessment.archives import Archive, Days, Image, Mask
 from pipeline.assessment.damage import clouds, displaced, stripes, veiled
 from pipeline.assessment.experiments import Every, Experiment, Masks, Veil
 from pipeline.assessment.filesets import fmask_clouds, line_series
@@ -43,14 +43,22 @@ class Case:
         Day numbers of the withheld images, increasing.
     archive : Archive
         What is left, damaged as the experiment says: for references and strata.
-    expected : callable
-        Day number → truth (B, y, x), NaN = unknown.
+    whole : Archive
+        As read, with the withheld images: what predictions are held against.
     """
 
     block: FusionInput
     targets: tuple[int, ...]
     archive: Archive
-    expected: Callable[[int], Image]
+    whole: Archive
+
+    def expected(self, target: int) -> Image:
+        """The truth of a day (B, y, x), NaN = unknown."""
+        return self.whole.expected(target)
+
+    def error_std(self, target: int, std: Image) -> Image:
+        """1 σ (B, y, x) of a prediction less `expected`, from that of its error against the ground."""
+        return self.whole.error_std(target, std)
 
     @cached_property
     def clear(self) -> Mask:
@@ -68,6 +76,18 @@ class Case:
             age[take] = abs(days[index] - target)
         return image, age
 
+    def sides(self, target: int) -> tuple[Days, Days, Mask, Mask]:
+        """The last clear day of each pixel before a day and its first one after, and where there are such; where not, the day itself."""
+        last, first = np.full((2, *self.clear.shape[1:]), target, np.int64)
+        days = self.archive.fine_days
+        for index in range(len(days)):
+            if days[index] < target:
+                last[self.clear[index]] = days[index]
+        for index in reversed(range(len(days))):
+            if days[index] > target:
+                first[self.clear[index]] = days[index]
+        return last, first, last < target, first > target
+
     def strata(self, target: int, linear: Image) -> Mapping[str, Mask]:
         """Pixels by kind.
 
@@ -75,7 +95,7 @@ class Case:
         ----------
         linear : ndarray, (B, y, x)
             What a straight line in time says: where the truth lies off it by more than 3 robust σ of that band and day, the place changed.
-            Of a simulated place the events themselves are known.
+            Of a simulated place the events are known: it changed if there was one in the gap between its neighbouring clear observations.
         """
         truth = self.expected(target)
         age = self.nearest(target)[1]
@@ -83,19 +103,23 @@ class Case:
         days = self.archive.fine_days
         newest = min(range(len(days)), key=lambda index: (abs(days[index] - target), days[index])) if days else None
         seen = self.clear[newest] if newest is not None else ~everywhere
-        dated = dict(self.archive.day_layers(target))
-        changed = dated.pop("changed", None)
-        changed = departed(truth, linear) if changed is None else changed
+        start, end, before, after = self.sides(target)
+        one, two = before ^ after, before & after
+        changed = self.archive.changed(start, end) if self.archive.changed else departed(truth, linear)
         bins = {f"{low}–{high} days": (age >= low) & (age <= high) for low, high in ((1, 8), (9, 16), (17, 32), (33, 64))}
         return {
             "all": everywhere,
             "clear reference": seen,
             "clouded reference": ~seen,
             "changed": changed,
+            "changed, one-sided": changed & one,
+            "changed, two-sided": changed & two,
             "unchanged": ~changed,
+            "one-sided": one,
+            "two-sided": two,
             **bins,
             "over 64 days": age > 64,
-            **dated,
+            **self.archive.day_layers(target),
             **self.archive.layers,
         }
 
@@ -136,24 +160,42 @@ def withheld_days(experiment: Experiment, archive: Archive) -> tuple[int, ...]:
 
 
 def cases_of(experiment: Experiment, archive: Archive, data: Path | None = None) -> list[Case]:
-    """What methods see: one case for all targets, or one each where references belong to a target.
+    """What methods see: one case for all targets, or one each where references, or what was published, belong to a target.
 
     Parameters
     ----------
     data : Path, optional
         Folder of the sets that masks come from.
+
+    Raises
+    ------
+    ConfigurationError
+        If a nowcast has no image published by a target.
     """
     targets = withheld_days(experiment, archive)
     # First of all: nothing below this line sees a withheld image, but for the coarse that is simulated from it.
     left = archive.without({*targets, *_hidden(experiment, archive)})
     left = _with_coarse(experiment, left, archive if experiment.coarse.source == "simulated" else None)
     left = _damaged(experiment, left, targets[0], data)
-    groups = [targets] if experiment.references == "archive" else [(target,) for target in targets]
+    together = experiment.references == "archive" and not experiment.nowcast
     made = []
-    for group in groups:
-        chosen = left.only(_references(experiment, left, group[0]))
-        made.append(Case(_block(experiment, chosen, group), group, chosen, archive.expected))
+    for group in [targets] if together else [(target,) for target in targets]:
+        known = _published(experiment, left, group[0])
+        chosen = known.only(_references(experiment, known, group[0]))
+        made.append(Case(_block(experiment, chosen, group), group, chosen, archive))
     return made
+
+
+def _published(experiment: Experiment, left: Archive, target: int) -> Archive:
+    if not experiment.nowcast:
+        return left
+    known = left.published(target, experiment.nowcast.fine_delay, experiment.nowcast.coarse_delay)
+    if not known.fine_days:
+        raise ConfigurationError(
+            f"{left.name} has no image that was published by {day_from_number(target)}",
+            f"withhold later images: images come {experiment.nowcast.fine_delay} days late",
+        )
+    return known
 
 
 def _hidden(experiment: Experiment, archive: Archive) -> list[int]:

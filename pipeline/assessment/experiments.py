@@ -60,6 +60,13 @@ class Coarse(_Part):
     scale: int | None = Field(default=None, ge=1, description="fine pixels along a cell; that of the set when left out")
 
 
+class Nowcast(_Part):
+    """Days from the acquisition to the publication of an image."""
+
+    fine_delay: int = Field(default=16, ge=1, description="Landsat 8 in Collection 2, from real time to a tier")
+    coarse_delay: int = Field(default=9, ge=0, description="MCD43A4, from its nominal day; of a composite, from its centre")
+
+
 class Variant(_Part):
     """A method with options of its own, in a row of its own."""
 
@@ -81,6 +88,7 @@ class Experiment(_Part):
     role: Role = Field(default=Role.TEST, description="what the withheld images must be for")
     withhold: tuple[date, ...] | Every
     references: Literal["archive", "pairs", "pair"] | tuple[date, ...] = "archive"
+    nowcast: Nowcast | None = Field(default=None, description="each target from what had been published by its day")
     masks: Masks | None = None
     haze: Veil | None = None
     missed_cloud: Veil | None = None

@@ -254,6 +254,8 @@ def _cropped(case: Case, row: int, col: int) -> tuple[FusionInput, tuple[int, in
     made = replace(
         block,
         fine=block.fine[(..., *pixels.slices)],
+        fine_doubt=None if block.fine_doubt is None else block.fine_doubt[(..., *pixels.slices)],
+        fine_surface=None if block.fine_surface is None else block.fine_surface[(..., *pixels.slices)],
         coarse=block.coarse[(..., *cells.slices)],
         coarse_std=block.coarse_std[(..., *cells.slices)],
         origin=(block.origin[0] + cells.row, block.origin[1] + cells.col),
@@ -262,12 +264,13 @@ def _cropped(case: Case, row: int, col: int) -> tuple[FusionInput, tuple[int, in
 
 
 def _pairs(answer: Answer, label: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True and predicted values and their 1 σ on a fixed sample of pixels of all targets and bands."""
+    """True and predicted values and the 1 σ of their difference on a fixed sample of pixels of all targets and bands."""
     rng = np.random.default_rng(0)
     columns = []
     for case, said in zip(answer.cases, answer.predicted, strict=True):
         for target in case.targets:
-            truth, mean, std = case.expected(target), said[label].mean[target], said[label].std[target]
+            truth, mean = case.expected(target), said[label].mean[target]
+            std = case.error_std(target, said[label].std[target])
             known = np.flatnonzero(np.isfinite(truth).all(axis=0) & np.isfinite(mean).all(axis=0))
             chosen = rng.choice(known, min(_SAMPLE, known.size), replace=False)
             columns.append(np.stack([image.reshape(len(image), -1)[:, chosen].ravel() for image in (truth, mean, std)]))

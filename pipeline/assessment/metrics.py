@@ -22,7 +22,10 @@ change_slope  of the least-squares line of p − c on t − c: 1 = the change is
 roughness     mean of |p(day−1) − 2 p(day) + p(day+1)|                                     unit per day²
 z2            mean of (d / σ)²: 1 = an honest σ
 cover68       share with |d| <= σ
-cover90       share with |d| <= 1.6449 σ
+cover95       share with |d| <= 1.9600 σ
+crps          mean of σ (z (2 Φ(z) − 1) + 2 φ(z) − 1 / √π), z = d / σ: continuous ranked     unit of the values
+              probability score of a normal forecast (Gneiting & Raftery 2007, §4.2, with
+              its sign turned: small is good); where no σ is stated |d|, its limit for σ → 0
 ============  ===========================================================================  ==================
 
 The figure of an image is the mean of its bands' figures, except `sam` and `ergas`, which are of all bands. Tiles and days are pooled
@@ -38,13 +41,14 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import ndtr
 
 from pipeline.assessment.structure import Structure
 
 Floats = NDArray[np.float64]
 
-_NINETY = 1.6448536269514722
-"""Quantile of the standard normal that leaves 5 % on either side."""
+_NINETY_FIVE = 1.959963984540054
+"""Quantile of the standard normal that leaves 2.5 % on either side."""
 
 
 class Moment(IntEnum):
@@ -78,8 +82,10 @@ class Moment(IntEnum):
     ROUGH = 25
     Z2 = 26
     IN68 = 27
-    IN90 = 28
+    IN95 = 28
     STATED = 29
+    CRPS = 30
+    FORECASTS = 31
 
 
 BAND_MEANS = (
@@ -99,7 +105,8 @@ BAND_MEANS = (
     "roughness",
     "z2",
     "cover68",
-    "cover90",
+    "cover95",
+    "crps",
 )
 """Figures that every band has."""
 
@@ -175,7 +182,7 @@ def moments(
     structure : Structure, optional
         Of this truth and these pixels; without it the windowed metrics are not defined.
     std : ndarray, (B, y, x), optional
-        1 σ of the prediction.
+        1 σ of the difference that is expected between prediction and truth; NaN where none is stated.
     reference : ndarray, (B, y, x), optional
         The nearest clear image, for the change; NaN where there is none.
     roughness : ndarray, (B, y, x), optional
@@ -257,7 +264,8 @@ def figures(total: Floats, scale: float) -> Figures:
             "roughness": m[Moment.ROUGHNESS] / m[Moment.ROUGH],
             "z2": m[Moment.Z2] / stated,
             "cover68": m[Moment.IN68] / stated,
-            "cover90": m[Moment.IN90] / stated,
+            "cover95": m[Moment.IN95] / stated,
+            "crps": m[Moment.CRPS] / m[Moment.FORECASTS],
         }
         several = total.shape[-2] > 1
         angle = (m[Moment.ANGLE] / m[Moment.ANGLES])[..., 0] if several else np.full(n.shape[:-1], np.nan)
@@ -284,7 +292,9 @@ def _stated(layer: Floats, d: Floats, std: Floats) -> None:
     known = np.isfinite(std) & (std > 0)
     z = np.abs(np.where(known, d, 0.0)) / np.where(known, std, 1.0)
     layer[Moment.Z2], layer[Moment.STATED] = z * z, known
-    layer[Moment.IN68], layer[Moment.IN90] = known & (z <= 1.0), known & (z <= _NINETY)
+    layer[Moment.IN68], layer[Moment.IN95] = known & (z <= 1.0), known & (z <= _NINETY_FIVE)
+    unit = z * (2 * ndtr(z) - 1) + np.sqrt(2 / np.pi) * np.exp(-0.5 * z * z) - 1 / np.sqrt(np.pi)
+    layer[Moment.CRPS], layer[Moment.FORECASTS] = np.where(known, std * unit, np.abs(d)), 1.0
 
 
 def _second(n: Floats, p: Floats, t: Floats, pp: Floats, tt: Floats, pt: Floats) -> tuple[Floats, Floats, Floats]:

@@ -18,7 +18,7 @@ from pipeline.assessment.assess import ALL, TILE, Answer, Progress
 from pipeline.assessment.digests import digest
 from pipeline.assessment.predicting import code_of
 from pipeline.assessment.scoring import Difference, Row
-from pipeline.assessment.tables import FULL, csv_text, differences_markdown, headings, json_text, markdown, occasions, row_cells
+from pipeline.assessment.tables import FULL, csv_text, differences_markdown, distinct, headings, json_text, markdown, occasions, row_cells
 from pipeline.grid import day_from_number
 from pipeline.products.drawing import png_bytes
 
@@ -112,7 +112,7 @@ def page(sections: Sequence[tuple[str, str, str]]) -> str:
 def summary(answer: Answer) -> str:
     """An experiment as Markdown: what was done, the verdicts, rows and differences."""
     lines = [f"## {answer.experiment.title}", "", *(f"- {sentence}" for sentence in _sentences(answer)), ""]
-    lines += [markdown(answer.rows, FULL), differences_markdown([found for found in answer.differences if found.stratum == ALL])]
+    lines += [markdown(distinct(answer.rows), FULL), differences_markdown([found for found in answer.differences if found.stratum == ALL])]
     return "\n".join(lines)
 
 
@@ -128,8 +128,9 @@ def _sentences(answer: Answer) -> list[str]:
 
 def _section(answer: Answer, pictures: Sequence[tuple[str, bytes, str]], drawn: Sequence[tuple[str, str, str]]) -> str:
     every = [row for row in answer.rows if row.stratum == ALL]
-    strata = list(dict.fromkeys(row.stratum for row in answer.rows))
-    others = "".join(_stratum([row for row in answer.rows if row.stratum == stratum]) for stratum in strata if stratum != ALL)
+    shown = distinct(answer.rows)
+    strata = list(dict.fromkeys(row.stratum for row in shown))
+    others = "".join(_stratum([row for row in shown if row.stratum == stratum]) for stratum in strata if stratum != ALL)
     said = "".join(f'<li class="{_kind(words)}">{escape(words)}</li>' for words in _sentences(answer))
     differences = [found for found in answer.differences if found.stratum == ALL]
     to_control = [found for found in differences if found.other == answer.best_control]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class Sample:
     day : int
         Day number; intervals are drawn over days.
     std : mapping of str to ndarray, (B, y, x)
-        1 σ of some of the images.
+        1 σ of what some of the images may be off this truth; where an image is charged with the fall-back, none is stated.
     reference : ndarray, (B, y, x), optional
         The nearest clear image, for the metrics of change.
     roughness : mapping of str to ndarray, (B, y, x)
@@ -98,7 +98,8 @@ class Row:
     roughness: float = float("nan")
     z2: float = float("nan")
     cover68: float = float("nan")
-    cover90: float = float("nan")
+    cover95: float = float("nan")
+    crps: float = float("nan")
     days: int = 1
     rmse_low: float = float("nan")
     rmse_high: float = float("nan")
@@ -240,7 +241,8 @@ def gather(samples: Iterable[Sample], fallback: str | None = None, structure: bo
             here = sample.strata[stratum] & truth_known
             known[s] += int(here.sum())
             covered[s] += [int((here & own[name]).sum()) for name in names]
-        parts.setdefault(sample.day, []).append(_parts(sample, images, common, structure))
+        stated = {name: np.where(own[name], std, np.nan) for name, std in sample.std.items()}
+        parts.setdefault(sample.day, []).append(_parts(replace(sample, images=images, std=stated), common, structure))
     return Evidence(names or (), strata, {day: np.concatenate(tiles, axis=2) for day, tiles in parts.items()}, known, covered)
 
 
@@ -261,7 +263,7 @@ def tiles(shape: tuple[int, int], edge: int) -> list[tuple[slice, slice]]:
     ]
 
 
-def _parts(sample: Sample, images: Mapping[str, np.ndarray], common: np.ndarray, structure: bool) -> Floats:
+def _parts(sample: Sample, common: np.ndarray, structure: bool) -> Floats:
     """Sums (S, K, tiles, B, M) of one sample."""
     cut = tiles(common.shape, sample.tile)
     groups = []
@@ -274,7 +276,7 @@ def _parts(sample: Sample, images: Mapping[str, np.ndarray], common: np.ndarray,
     prepared = Structure(sample.truth, common) if structure else None
     made = [
         moments(image, sample.truth, common, matrix, prepared, sample.std.get(name), sample.reference, sample.roughness.get(name))
-        for name, image in images.items()
+        for name, image in sample.images.items()
     ]
     return np.stack([part.reshape(len(sample.strata), len(cut), *part.shape[1:]) for part in made], axis=1)
 

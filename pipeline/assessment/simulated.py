@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.assessment.archives import Archive, Mask
+from pipeline.assessment.archives import Archive, Days, Mask
 from pipeline.assessment.digests import code_digest, digest
 from pipeline.catalog.search import find_scenes
 from pipeline.config import Area
-from pipeline.grid import Grid, day_from_number
+from pipeline.grid import Grid, day_from_number, day_number
 from pipeline.observations.ingest import ingest
 from pipeline.observations.working import WorkingStore
 from pipeline.sandbox import LandCover, SandboxSpec, World, write_sandbox
@@ -71,6 +72,7 @@ def sandbox_archive(seed: int, cloudiness: float, first: date, last: date, size:
             restoration=(float(stored["window"]), float(stored["tau"])),
             layers={name: np.isin(world.land_cover, codes) for name, codes in _COVERS.items()},
             day_layers=_day_layers(world),
+            changed=_changed(world),
             truth=cache(lambda day: world.truth(day_from_number(day))),
             fine_surface=stored["fine_surface"],
         )
@@ -117,6 +119,22 @@ def _day_layers(world: World) -> Callable[[int], Mapping[str, Mask]]:
     def layers(day: int) -> Mapping[str, Mask]:
         when = day_from_number(day)
         snow = world.snow(when)
-        return {"changed": world.events(when), "snow": snow, "snow-free": ~snow}
+        return {"snow": snow, "snow-free": ~snow}
 
     return layers
+
+
+def _changed(world: World) -> Callable[[Days, Days], Mask]:
+    first, last = day_number(world.first_day), day_number(world.last_day)
+
+    @cache
+    def counted() -> NDArray[np.uint16]:
+        """How often each pixel was changed from the first day up to and on each day, (T, y, x)."""
+        return np.cumsum([world.events(day_from_number(day), within=1) for day in range(first, last + 1)], axis=0, dtype=np.uint16)
+
+    def changed(start: Days, end: Days) -> Mask:
+        times = counted()
+        before, after = (np.take_along_axis(times, np.clip(days - first, 0, last - first)[None], axis=0) for days in (start, end))
+        return np.asarray((after != before)[0])
+
+    return changed

@@ -46,8 +46,17 @@ FULL: Columns = (
     ("roughness", "roughness", ".5f"),
     ("z2", "mean z²", ".2f"),
     ("cover68", "in 1 σ", ".0%"),
-    ("cover90", "in 90 %", ".0%"),
+    ("cover95", "in 95 %", ".0%"),
+    ("crps", "CRPS", ".4f"),
 )
+
+
+def distinct(rows: Sequence[Row]) -> list[Row]:
+    """Rows without the strata that say what an earlier one has said: of a nowcast all pixels are seen from one side."""
+    said: dict[tuple[tuple[str, int, float], ...], str] = {}
+    for stratum in _strata(rows):
+        said.setdefault(tuple((row.name, row.pixels, row.rmse) for row in rows if row.stratum == stratum), stratum)
+    return [row for row in rows if row.stratum in said.values()]
 
 
 def rich_table(rows: Sequence[Row], title: str = "") -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,17 @@ import torch
 
 from pipeline.assessment import cases as cases_module
 from pipeline.assessment.assess import ALL, Answer, assess
-from pipeline.assessment.cases import cases_of, departed
-from pipeline.assessment.experiments import Experiment, load_experiment
+from pipeline.assessment.cases import BEYOND, cases_of, departed
+from pipeline.assessment.experiments import Experiment, Nowcast, load_experiment
+from pipeline.assessment.figures import _cropped
 from pipeline.assessment.filesets import FILE_SETS, read_set
 from pipeline.assessment.predicting import Entrant, entrants, predict
 from pipeline.assessment.roles import Role, Roles
+from pipeline.assessment.simulated import _changed
 from pipeline.errors import ConfigurationError
 from pipeline.fusion.registry import specs
-from pipeline.grid import day_from_number
+from pipeline.grid import Grid, day_from_number, day_number
+from pipeline.sandbox import World
 from pipeline.vocabulary import Surface
 from tests.assessment.places import FIRST, small_archive
 from tests.assessment.sets import DATA, needs_data
@@ -94,6 +98,47 @@ def test_no_bit_of_a_prediction_changes_when_the_withheld_image_is_noise(method:
         assert torch.equal(getattr(case.block, layer).nan_to_num(-1), getattr(other.block, layer).nan_to_num(-1)), layer
     np.testing.assert_array_equal(said.mean[MIDDLE], also.mean[MIDDLE])
     np.testing.assert_array_equal(said.std[MIDDLE], also.std[MIDDLE])
+
+
+def test_a_nowcast_has_only_what_was_published_by_its_day() -> None:
+    archive = small_archive(count=6)
+    first, second = cases_of(experiment(withhold={"every": 3, "start": 2}, nowcast={"fine_delay": 17, "coarse_delay": 9}), archive)
+    assert [day - FIRST for day in first.targets + second.targets] == [32, 80]
+    assert [day - FIRST for day in first.block.fine_days] == [0], "the image of day 16 comes a day too late"
+    assert [day - FIRST for day in second.block.fine_days] == [0, 16, 48], "what is withheld is in no case"
+    known = torch.isfinite(first.block.coarse).all(3).all(2).all(1)
+    assert max(day for day, some in zip(first.block.coarse_days, known, strict=True) if some) == FIRST + 32 - 9
+    assert FIRST + 32 in first.block.coarse_days
+
+
+@pytest.mark.parametrize("method", ["residual", "smoother", "starfm"])
+def test_no_bit_of_a_nowcast_changes_when_all_that_was_published_later_is_noise(method: str) -> None:
+    archive = replace(small_archive(count=6, clouds=0.2), restoration=(16.0, 8.0))
+    target, rng = FIRST + 64, np.random.default_rng(5)
+    fine, coarse = archive.fine.copy(), archive.coarse.copy()
+    late_fine, late_coarse = np.array(archive.fine_days) + 16 > target, archive.coarse_days + 9 > target
+    fine[late_fine], coarse[late_coarse] = rng.random(fine[late_fine].shape), rng.random(coarse[late_coarse].shape)
+    made = experiment(withhold=[day_from_number(target)], nowcast={"fine_delay": 16, "coarse_delay": 9})
+    (case,), (other,) = (cases_of(made, given) for given in (archive, replace(archive, fine=fine, coarse=coarse)))
+    said, also = (predict(Entrant(method, method), each.block, [target]) for each in (case, other))
+    assert np.isfinite(said.mean[target]).mean() > 0.9
+    np.testing.assert_array_equal(said.mean[target], also.mean[target])
+    np.testing.assert_array_equal(said.std[target], also.std[target])
+
+
+def test_the_coarse_of_a_nowcast_is_less_sure_the_longer_ago_the_last_was_published() -> None:
+    archive = replace(small_archive(count=6), restoration=(16.0, 8.0))
+    made = experiment(withhold=[day_from_number(FIRST + 64)])
+    prompt, late = (
+        cases_of(made.model_copy(update={"nowcast": Nowcast(coarse_delay=delay)}), archive)[0].block.coarse_std[BEYOND].mean()
+        for delay in (0, 9)
+    )
+    assert late > 1.2 * prompt
+
+
+def test_a_nowcast_of_a_day_before_which_nothing_was_published_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no image that was published by"):
+        cases_of(experiment(withhold=[day_from_number(FIRST)], nowcast={}), small_archive())
 
 
 @needs_data
@@ -237,6 +282,70 @@ def test_the_nearest_clear_image_and_its_age_are_found_pixel_by_pixel() -> None:
     assert not strata["clouded reference"][8:].any()
     assert strata["9–16 days"].all()
     assert strata["upper half"].sum() == 24 * 48
+
+
+def test_a_pixel_is_seen_on_both_sides_or_on_one() -> None:
+    archive = small_archive()
+    archive.fine[3:, :, :8] = np.nan
+    archive.fine[:2, 0, 40:] = np.nan
+    (case,) = cases_of(experiment(), archive)
+    strata = case.strata(MIDDLE, archive.fine[2])
+    np.testing.assert_array_equal(strata["one-sided"].all(axis=1), np.r_[[True] * 8, [False] * 32, [True] * 8])
+    np.testing.assert_array_equal(strata["two-sided"], ~strata["one-sided"])
+    start, end, _, _ = case.sides(MIDDLE)
+    assert (start[0, 0] - FIRST, end[0, 0] - FIRST) == (16, 32), "up to the target where nothing comes after it"
+    assert (start[-1, 0] - FIRST, end[-1, 0] - FIRST) == (32, 48)
+
+
+def test_an_event_counts_where_it_lies_in_the_gap_between_neighbouring_clear_images() -> None:
+    archive = small_archive()
+    archive.fine[3:, :, :8] = np.nan
+
+    def changed(event: int) -> dict[str, np.ndarray]:
+        known = replace(archive, changed=lambda start, end: (start < FIRST + event) & (FIRST + event <= end))
+        (case,) = cases_of(experiment(), known)
+        return dict(case.strata(MIDDLE, archive.fine[2]))
+
+    assert not changed(16)["changed"].any(), "the last image before shows it"
+    assert changed(20)["changed"].all()
+    np.testing.assert_array_equal(changed(20)["changed, one-sided"], np.arange(48)[:, None].repeat(48, 1) < 8)
+    np.testing.assert_array_equal(changed(20)["changed, two-sided"], changed(40)["changed"])
+    assert not changed(40)["changed"][:8].any(), "it is still to come, and no later image shows it"
+    assert not changed(49)["changed"].any()
+
+
+def test_events_of_a_simulated_place_are_those_between_two_days() -> None:
+    corner, first, last = (500_175.0, 4_900_815.0), date(2023, 4, 1), date(2023, 4, 30)
+    world = World(201, Grid.from_bounds("EPSG:32633", (*corner, corner[0] + 1920, corner[1] + 1920)), first, last)
+    changed = _changed(world)
+    found = {day: world.events(date(2023, 4, day), within=1) for day in range(2, 31)}
+    day = next(day for day, where in found.items() if 0 < where.mean() < 1)
+    start = np.full((64, 64), day_number(date(2023, 4, day)))
+    np.testing.assert_array_equal(changed(start - 1, start), found[day])
+    start[:32] += 1
+    assert not changed(start - 1, start)[32:][~found[day][32:]].any(), "each pixel has days of its own"
+    whole = np.full((64, 64), day_number(first))
+    np.testing.assert_array_equal(changed(whole, whole + 29), np.any(list(found.values()), axis=0))
+    assert not changed(whole, whole).any()
+
+
+def test_a_withheld_image_errs_itself_and_a_simulated_truth_does_not() -> None:
+    archive = small_archive()
+    std = np.full((2, 48, 48), 0.003, np.float32)
+    (case,) = cases_of(experiment(), archive)
+    np.testing.assert_allclose(case.error_std(MIDDLE, std), 0.005, rtol=1e-5, err_msg="3, 4, 5")
+    (simulated,) = cases_of(experiment(), replace(archive, truth=lambda day: archive.fine[2]))
+    np.testing.assert_array_equal(simulated.error_std(MIDDLE, std), std)
+
+
+def test_a_series_is_drawn_from_a_part_of_the_block_with_all_its_layers() -> None:
+    (case,) = cases_of(experiment(), replace(small_archive(size=192), fine_surface=np.zeros((5, 192, 192), np.uint8)))
+    part, at = _cropped(case, 12, 100)
+    assert at == (12, 84), "two cells of the twelve to the left are cut off"
+    assert part.fine_doubt is not None
+    assert part.fine_surface is not None
+    assert {layer.shape[-2:] for layer in (part.fine, part.fine_doubt, part.fine_surface)} == {(96, 168)}
+    assert torch.equal(part.fine[:, :, 12, 84], case.block.fine[:, :, 12, 100])
 
 
 def test_change_is_what_lies_off_the_line_by_three_robust_sigma() -> None:

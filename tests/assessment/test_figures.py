@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pipeline.assessment.digests import code_digest, digest
 from pipeline.assessment.figures import diverging
 from pipeline.assessment.page import _kind, _table
 from pipeline.assessment.scoring import Difference, Row
-from pipeline.assessment.tables import FULL, differences_markdown, headings, markdown, row_cells
+from pipeline.assessment.tables import FULL, differences_markdown, distinct, headings, markdown, row_cells
 
 
 def row(**keys: object) -> Row:
@@ -98,6 +99,11 @@ def test_a_row_has_a_cell_for_every_heading_and_its_interval_beside_the_error() 
     assert len(cells) == len(headings(FULL))
     assert cells[2] == "0.0200 [0.0100–0.0300]"
     assert "[" not in markdown([row()])
+
+
+def test_a_stratum_that_says_what_an_earlier_one_said_is_not_shown_again() -> None:
+    rows = [row(), replace(row(), stratum="one-sided"), replace(row(rmse=0.4), stratum="changed", pixels=5)]
+    assert [shown.stratum for shown in distinct(rows)] == ["all", "changed"]
 
 
 def test_differences_say_whether_they_are_decided_and_on_what() -> None:

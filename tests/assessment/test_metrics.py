@@ -139,8 +139,34 @@ def test_a_stated_deviation_is_judged_by_hand() -> None:
     # Errors of band 1 in units of σ: 1, −1, 3 and 1.
     made = of(PREDICTION, TRUTH, std=np.full_like(TRUTH, 0.0100001))
     assert made.bands["z2"][0] == pytest.approx((1 + 1 + 9 + 1) / 4, rel=1e-4)
-    assert made.bands["cover68"][0] == made.bands["cover90"][0] == 0.75
+    assert made.bands["cover68"][0] == made.bands["cover95"][0] == 0.75
     assert np.isnan(of(PREDICTION, TRUTH).bands["z2"]).all()
+    # 1.96 is the bound of 95 %: errors of 1.9599 σ lie inside, of 1.9601 σ outside.
+    assert of(TRUTH + 0.19599, TRUTH, std=np.full_like(TRUTH, 0.1)).image["cover95"] == 1
+    assert of(TRUTH + 0.19601, TRUTH, std=np.full_like(TRUTH, 0.1)).image["cover95"] == 0
+
+
+def test_the_ranked_probability_score_by_hand() -> None:
+    # In units of σ: 0.23370 at z = 0, 0.60244 at |z| = 1, 2.43657 at |z| = 3. Band 1 has |z| = 1, 1, 3, 1; band 2 has 0, 1, 0, 1 of 0.02.
+    std = np.stack([np.full((2, 2), 0.01), np.full((2, 2), 0.02)])
+    expected = [0.01 * (3 * 0.60244 + 2.43657) / 4, 0.02 * (0.23370 + 0.60244) / 2]
+    assert of(PREDICTION, TRUTH, std=std).bands["crps"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_ranked_probability_score_is_the_integral_it_is_defined_by() -> None:
+    y = np.linspace(-3, 3, 600_001)
+    for d, sigma in ((0.0, 0.3), (0.2, 0.1), (-0.5, 0.25)):
+        below = torch.special.ndtr(torch.from_numpy((y - d) / sigma)).numpy()
+        integral = float(((below - (y >= 0)) ** 2).sum() * (y[1] - y[0]))
+        made = of(np.full((1, 2, 2), d), np.zeros((1, 2, 2)), std=np.full((1, 2, 2), sigma))
+        assert made.image["crps"] == pytest.approx(integral, rel=1e-4)
+
+
+def test_a_forecast_without_a_deviation_scores_its_absolute_error() -> None:
+    std = np.full_like(TRUTH, np.nan)
+    assert of(PREDICTION, TRUTH, std=std).bands["crps"] == pytest.approx([0.015, 0.01])
+    assert of(PREDICTION, TRUTH, std=np.full_like(TRUTH, 1e-7)).bands["crps"] == pytest.approx([0.015, 0.01], rel=1e-4)
+    assert np.isnan(of(PREDICTION, TRUTH).bands["crps"]).all()
 
 
 def test_groups_may_overlap_and_are_summed_alone() -> None:

@@ -68,6 +68,17 @@ def test_a_method_that_says_nothing_somewhere_is_charged_with_its_fall_back() ->
     assert by_name["residual"].rmse == pytest.approx(0.2 * math.sqrt(4 / 16))
 
 
+def test_the_deviation_of_a_hole_is_not_taken_for_that_of_the_fall_back() -> None:
+    holes = shifted(0.0)
+    holes[0, 0] = np.nan
+    images = {"nearest": shifted(0.2), "residual": holes}
+    sample = Sample(TRUTH, images, {"all": np.ones((4, 4), bool)}, std={name: np.full_like(TRUTH, 0.1) for name in images})
+    by_name = {row.name: row for row in score([sample], 8, CONTROLS, fallback="nearest")}
+    assert by_name["nearest"].cover68 == 0.0
+    assert by_name["residual"].cover68 == 1.0, "of the pixels it says something of"
+    assert by_name["residual"].crps == pytest.approx((12 * 0.1 * 0.23370 + 4 * 0.2) / 16, rel=1e-4)
+
+
 def test_days_are_pooled_by_pixel_not_averaged_by_day() -> None:
     everywhere, corner = np.ones((4, 4), bool), np.zeros((4, 4), bool)
     corner[0, 0] = True
