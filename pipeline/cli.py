@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.steps import Plan, Report
     from pipeline.steps.check import Preflight
     from pipeline.steps.inventory import Inventory
+    from pipeline.steps.refit import Refit
 
 app = typer.Typer(
     name="landfuse",
@@ -159,6 +160,8 @@ def status(area_file: AreaFile, as_json: AsJson = False) -> None:
     _say(f"  missing     {_count(len(missing), 'day') + ': ' + ', '.join(_spans(missing)) if missing else 'none'}")
     _say(f"  maturity    {', '.join(f'{count} {name}' for name, count in found['maturity'].items())}")
     _say(f"  generation  {found['generation']}{' (days are being replaced)' if found['generation'] % 2 else ''}")
+    if learnt := found["parameters"]:
+        _say(f"  parameters  {_version_told(learnt)}, of {_count(len(learnt['versions']), 'version')}")
     _say(f"  last run    {found['last_run'] or 'none'}")
 
 
@@ -175,6 +178,42 @@ def score(area_file: AreaFile, as_json: AsJson = False) -> None:
         return
     out.print(found.table())
     _tell(found.verdict)
+
+
+@app.command(epilog="Examples: `landfuse refit area.yaml` · `landfuse refit area.yaml --pin 2` · `landfuse refit area.yaml --json`")
+def refit(
+    area_file: AreaFile,
+    pin: Annotated[
+        int | None, typer.Option("--pin", min=1, help="Learn nothing; runs use this version from now on, a newer or an earlier one.")
+    ] = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn the parameters anew from all that was read; say which days they change and by how much. Runs keep the pinned version.
+
+    The change is measured on sample windows of up to twelve days, made with both versions exactly as a run makes them.
+    Nothing is published; once a version is pinned, the next run makes the days again.
+
+    Exit codes: 0 a new version, none because nothing else was learnt, or pinned · 1 failed · 2 usage.
+    """
+    from pipeline.steps import refit as step
+
+    area = load_area(area_file)
+    if pin is not None:
+        before, pinned = step.pin(area, pin)
+        if as_json:
+            _print_json({"before": before, "pinned": pinned})
+        elif before == pin:
+            _say(f"{area.name}: {_version_told(pinned)} is pinned already")
+        else:
+            _say(f"{area.name}: {_version_told(pinned)} is pinned, in place of version {before}; next: landfuse plan {area_file}")
+        return
+    with _progress() as progress:
+        found = step.refit(area, _day(as_of) if as_of else None, progress)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _show_refit(found, area_file)
 
 
 @app.command(epilog="Example: `landfuse agreement area.yaml --json`")
@@ -570,6 +609,49 @@ def _show_report(area: Area, report: Report) -> None:
     if report.run_id:
         _say(f"  run {report.run_id}")
         _say(f"  cube {area.cube_path}")
+
+
+def _show_refit(found: Refit, area_file: Path) -> None:
+    if found.unread:
+        _note(f"{_count(found.unread, 'scene')} not read yet: nothing was learnt from what the next run reads")
+    if found.equal:
+        _say(f"{found.area}: what is learnt now is what is pinned, {_version_told(found.pinned)}; no new version")
+        return
+    old, new = found.pinned["version"], found.candidate["version"]
+    changed = [parameter for parameter in found.parameters if parameter.before != parameter.after]
+    table = Table("parameter", "unit", f"version {old}, pinned", f"version {new}", title=found.area, title_justify="left")
+    for parameter in changed:
+        table.add_row(parameter.name, parameter.unit, _value(parameter.before), _value(parameter.after))
+    out.print(table)
+    _say(f"  {_count(len(found.parameters) - len(changed), 'other')} the same")
+    for version in (found.pinned, found.candidate):
+        _say(f"  {_version_told(version)}")
+    if not found.days:
+        _say("  no published day would be made again")
+    else:
+        stale = f", {found.stale} of them by the next run anyway" if found.stale else ""
+        _say(f"  {_count(len(found.days), 'published day')} would be made again, {found.days[0]}..{found.days[-1]}{stale}")
+        table = Table("band", "mean |Δ|", "RMS Δ", "99 %", "largest", f"σ of version {old}", f"σ of version {new}", title_justify="left")
+        table.title = f"change of reflectance, sample windows of {_count(len(found.sample), 'day')}"
+        for band in found.bands:
+            figures = (band.mean, band.rms, band.p99, band.largest, band.std_before, band.std_after)
+            table.add_row(band.band, *(f"{figure:.4f}" for figure in figures))
+        out.print(table)
+        if alone := sum(band.alone for band in found.bands):
+            _say(f"  {alone} values known to one version only")
+    kept = "saved" if found.new else "known already"
+    _say(f"  version {new} is {kept}; runs use version {old}. To change over: landfuse refit {area_file} --pin {new}")
+
+
+def _version_told(version: Mapping[str, Any]) -> str:
+    return f"version {version['version']} (learnt from {version['trained_from']}..{version['trained_to']})"
+
+
+def _value(value: Any) -> str:
+    """A parameter in a table: numbers with four digits, longer things by their number."""
+    if isinstance(value, list):
+        return " ".join(map(_value, value)) if not any(isinstance(part, list | dict) for part in value) else _count(len(value), "value")
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _seconds(parts: Mapping[str, float]) -> str:

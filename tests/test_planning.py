@@ -37,8 +37,8 @@ def digests(scenes: list[Input], recipe: np.uint64 = RECIPE) -> np.ndarray:
     return day_digests(NUMBERS, WINDOWS, scenes, REACH, recipe)
 
 
-def planned(scenes: list[Input], fresh: set[str], published: tuple[np.ndarray, np.ndarray], as_of: date = LATE) -> list:
-    return plan_days(DAYS, GRID, 64, scenes, fresh, REACH, RECIPE, published, as_of)
+def planned(scenes: list[Input], fresh: set[str], published: tuple[np.ndarray, np.ndarray], as_of: date = LATE, **more: object) -> list:
+    return plan_days(DAYS, GRID, 64, scenes, fresh, REACH, RECIPE, published, as_of, **more)
 
 
 def nothing() -> tuple[np.ndarray, np.ndarray]:
@@ -117,6 +117,22 @@ def test_a_changed_recipe_is_given_as_the_reason() -> None:
     old = digests(SCENES, recipe_hash({"method": "older"})).reshape(-1, 2, 2)
     plans = planned(SCENES, set(), (old, everything(SCENES)[1]))
     assert all(plan.status == MAKE and "changed since" in plan.reason for plan in plans)
+
+
+def test_a_version_of_the_parameters_is_given_as_the_reason_with_the_scenes_that_are_new_beside_it() -> None:
+    first, second = recipe_hash({"parameters": "first"}), recipe_hash({"parameters": "second"})
+    earlier = {"version 1 → 3": first, "version 2 → 3": second}
+    as_published = everything(SCENES)[1]
+    old = digests(SCENES, second).reshape(-1, 2, 2), as_published
+    assert {plan.reason for plan in planned(SCENES, set(), old, earlier=earlier)} == {"version 2 → 3"}
+    new = fine(date(2024, 2, 29))
+    plans = planned([*SCENES, new], {new.id}, old, earlier=earlier)
+    reached = [plan for plan in plans if abs((plan.day - date(2024, 2, 29)).days) <= 10]
+    assert all(plan.reason.startswith("version 2 → 3; new in its support: L0229") for plan in reached)
+    assert {plan.reason for plan in plans if plan not in reached} == {"version 2 → 3"}
+    mixed = old[0].copy()
+    mixed[:, 0, 0] = digests(SCENES, first).reshape(-1, 2, 2)[:, 0, 0]
+    assert all("changed since" in plan.reason for plan in planned(SCENES, set(), (mixed, as_published), earlier=earlier))
 
 
 def test_a_day_without_any_input_is_waited_for_and_then_expected_empty() -> None:
