@@ -132,7 +132,8 @@ def _archive(experiment: Experiment, data: Path | None, cache: Path, progress: P
         from pipeline.assessment.simulated import sandbox_archive
 
         world = experiment.sandbox
-        return sandbox_archive(world.seed, world.cloudiness, world.first, world.last, world.size, cache / "sandboxes", progress)
+        folder = (cache / "sandboxes").absolute()  # a catalog is found by an absolute path
+        return sandbox_archive(world.seed, world.cloudiness, world.first, world.last, world.size, folder, progress)
     assert experiment.place
     if data is None:
         raise ConfigurationError(
