@@ -152,10 +152,8 @@ def _tables(tables: Mapping[str, Counts]) -> None:
         print("No event pixels here.\n")
         return
     each = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
-    worst = max(shares.values())
-    print(
-        f"Event pixels refused once one later scene exists: {each}; at most {ALLOWED:.0%} is allowed: {'**missed**' if worst > ALLOWED else 'kept'}.\n"
-    )
+    kept = "kept" if max(shares.values()) <= ALLOWED else "**missed**"
+    print(f"Event pixels refused once one later scene exists: {each}; at most {ALLOWED:.0%} is allowed: {kept}.\n")
 
 
 def _as_of(block: FusionInput, surface: torch.Tensor, more: int) -> Verdicts:
