@@ -33,6 +33,7 @@ def test_a_version_is_never_written_again(versions: Versions) -> None:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in versions.folder.iterdir()}
     assert versions.save(OTHER)["version"] == 2
     assert versions.save(LEARNT)["version"] == 1, "nothing else was learnt"
+    assert versions.save(versions.read(1))["version"] == 1
     assert versions.save(OTHER)["version"] == 2
     assert versions.numbers == [1, 2]
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
@@ -52,6 +53,13 @@ def test_the_same_learnt_twice_is_the_same_file(tmp_path: Path) -> None:
     for place in (one, other):
         place.save(LEARNT)
     assert (one.folder / "v0001.json").read_bytes() == (other.folder / "v0001.json").read_bytes()
+
+
+def test_what_is_read_is_what_was_learnt_whatever_its_keys(versions: Versions) -> None:
+    saved = versions.save({**LEARNT, "method": {"classes": {2: (0.1, 0.2), 10: [0.3]}}})
+    assert saved["method"] == {"classes": {"2": [0.1, 0.2], "10": [0.3]}}
+    assert versions.read(1) == saved
+    assert versions.save({**saved, "rescue": {"pixels": 0, "digest": "other"}})["version"] == 2
 
 
 def test_the_digest_follows_from_what_changes_a_pixel_and_from_nothing_else(versions: Versions) -> None:

@@ -54,7 +54,9 @@ UNITS: Mapping[str, str] = {
 }
 """UDUNITS spelling of the unit of the parameters whose names match; reflectance and ratios are ``1``. What is no quantity has none."""
 
-_ABOUT = frozenset({"version", "digest", "units", "trained_from", "trained_to", "levels"})
+_ADDED = frozenset({"version", "digest", "units", "levels"})
+"""Keys that a document has once it is a version."""
+_ABOUT = _ADDED | {"trained_from", "trained_to"}
 """Keys of a version that its digest does not follow from."""
 
 
@@ -121,6 +123,8 @@ class Versions:
         document : mapping
             JSON-ready: what was learnt, ``rescue``, ``recipe``, ``trained_from`` and ``trained_to``.
         """
+        # As it will be read: in JSON all keys are text.
+        document = {key: value for key, value in json.loads(json.dumps(document)).items() if key not in _ADDED}
         version, digest = self._next, digest_of(document)
         known = next((number for number, other in self.digests().items() if other == digest), None)
         if known is not None or not document["rescue"]["pixels"]:

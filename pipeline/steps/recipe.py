@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.catalog.scene import Scene
 from pipeline.catalog.search import product_of
 from pipeline.config import Area
+from pipeline.errors import StoreError
 from pipeline.fusion.registry import options_of
 from pipeline.grid import Window, day_number, halo_cells
 from pipeline.operators.reach import day_halo, search_reach
@@ -121,6 +122,20 @@ def read_parameters(area: Area) -> dict[str, Any] | None:
     versions = versions_of(area)
     pinned = versions.pinned
     return None if pinned is None else versions.read(pinned)
+
+
+def pinned_parameters(area: Area) -> dict[str, Any]:
+    """The pinned version of the parameters of the area.
+
+    Raises
+    ------
+    StoreError
+        If nothing was learnt yet.
+    """
+    learnt = read_parameters(area)
+    if learnt is None:
+        raise StoreError(f"nothing was learnt about area {area.name!r} yet", "run it first: landfuse run")
+    return learnt
 
 
 def dated_products(area: Area) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.compute.job import Job
 from pipeline.config import Area
-from pipeline.errors import LandfuseError, StoreError
+from pipeline.errors import LandfuseError
 from pipeline.grid import day_number
 from pipeline.observations.location import observations_path
 from pipeline.planning import MAKE
@@ -21,7 +21,7 @@ from pipeline.steps.estimate import estimate, sample_windows
 from pipeline.steps.make import job_of, with_parameters
 from pipeline.steps.parameters import about, unit_of, values_of
 from pipeline.steps.plan import Plan, compare, plan
-from pipeline.steps.recipe import reach_of, read_parameters, versions_of
+from pipeline.steps.recipe import pinned_parameters, reach_of, versions_of
 from pipeline.steps.report import published_days
 from pipeline.steps.runs import Progress, hold, silent
 from pipeline.store.encoding import SCALE
@@ -203,20 +203,6 @@ def pin(area: Area, version: int) -> tuple[int, dict[str, Any]]:
     with hold(area, "that pins parameters"):
         before = pinned_parameters(area)
         return before["version"], about(versions_of(area).pin(version))
-
-
-def pinned_parameters(area: Area) -> dict[str, Any]:
-    """The pinned version.
-
-    Raises
-    ------
-    StoreError
-        If nothing was learnt yet.
-    """
-    learnt = read_parameters(area)
-    if learnt is None:
-        raise StoreError(f"nothing was learnt about area {area.name!r} yet", "run it first: landfuse run")
-    return learnt
 
 
 def days_to_remake(area: Area, planned: Plan, candidate: Mapping[str, Any]) -> list[date]:

@@ -23,7 +23,7 @@ from pipeline.observations.location import observations_path
 from pipeline.observations.working import WorkingStore
 from pipeline.steps.make import job_of, with_parameters
 from pipeline.steps.plan import search
-from pipeline.steps.recipe import read_parameters
+from pipeline.steps.recipe import pinned_parameters
 from pipeline.steps.report import published_days
 from pipeline.steps.runs import Progress, silent
 
@@ -117,10 +117,7 @@ def _counted(blocks: Sequence[Block], progress: Progress) -> Iterator[Block]:
 
 
 def _line_up(area: Area) -> tuple[Job, list[Contender]]:
-    learnt = read_parameters(area)
-    if learnt is None:
-        raise StoreError(f"nothing was learnt about area {area.name!r} yet", "run it first: landfuse run")
-    job = with_parameters(job_of(area), learnt)
+    job = with_parameters(job_of(area), pinned_parameters(area))
     return job, line_up(job.method, job.options, job.parameters)
 
 
