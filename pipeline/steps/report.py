@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Area
+from pipeline.errors import ConfigurationError
 from pipeline.grid import day_number, days_between
 from pipeline.planning import MAKE
 from pipeline.steps.parameters import about
@@ -208,5 +209,8 @@ def status(area: Area) -> dict[str, Any]:
 
 def _parameters(area: Area) -> dict[str, Any] | None:
     """The pinned version of the parameters and all there are; None before anything was learnt."""
-    learnt = read_parameters(area)
+    try:
+        learnt = read_parameters(area)
+    except ConfigurationError:
+        return None  # a method that is not installed here: what is published can be told all the same
     return {**about(learnt), "versions": versions_of(area).numbers} if learnt else None
