@@ -62,9 +62,10 @@ class Place:
         return case
 
 
-def add_places(parser: argparse.ArgumentParser) -> None:
+def add_places(parser: argparse.ArgumentParser, default: Sequence[str] = ("201:0.3", "202:0.6")) -> None:
     """Arguments that say which places."""
-    parser.add_argument("places", nargs="*", default=["201:0.3", "202:0.6"], metavar="SEED[:CLOUDINESS]", help="default: 201:0.3 202:0.6")
+    known = " ".join(default)
+    parser.add_argument("places", nargs="*", default=list(default), metavar="SEED[:CLOUDINESS]", help=f"default: {known}")
     parser.add_argument("--first", type=date.fromisoformat, default=date(2023, 3, 20))
     parser.add_argument("--last", type=date.fromisoformat, default=date(2023, 10, 20))
     parser.add_argument("--size", type=int, default=192, help="edge [fine pixels], a whole number of cells of 8")
