@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pipeline.compute.job import DayCount, Job, Task, TaskRecord
-from pipeline.compute.reading import margin, read_window
+from pipeline.compute.reading import level, margin, read_window
 from pipeline.fusion.interface import DayPrediction, FusionInput, Method
 from pipeline.fusion.registry import build, options_of
 from pipeline.grid import Block, Window
@@ -32,7 +32,9 @@ class BlockInput:
     Parameters
     ----------
     fusion : FusionInput
-        What the method sees.
+        What the method sees: images without their smooth offsets.
+    observed : mapping
+        Day number → fine image (B, y, x) as it was observed, of those days of the task that have one.
     inner : Window
         The block inside the window that was read, fine pixels.
     reasons : ndarray, (K, y, x) uint16
@@ -44,6 +46,7 @@ class BlockInput:
     """
 
     fusion: FusionInput
+    observed: Mapping[int, torch.Tensor]
     inner: Window
     reasons: np.ndarray
     suspect: np.ndarray
@@ -74,6 +77,7 @@ class BlockInput:
                 coarse_std=fusion.coarse_std[coarse],
                 origin=(fusion.origin[0] + cells.row, fusion.origin[1] + cells.col),
             ),
+            observed={day: image[fine] for day, image in self.observed.items()},
             inner=self.inner.relative_to(keep),
             reasons=self.reasons[fine],
             suspect=self.suspect[fine],
@@ -93,8 +97,8 @@ class FusedDay:
 def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     """Read what the days of a block depend on, once, with the halo.
 
-    The halo is cut off at the edge of the area; everything a day may look at lies in
-    the support of the method before the first and after the last of `days`. What screening refused is not observed.
+    The halo is cut off at the edge of the area; everything a day may look at lies in the support of the method before the first and after
+    the last of `days`. What screening refused is not observed, and the smooth offsets that it found are taken off what the method sees.
     """
     grid = job.grid
     options = options_of(job.method, job.options)
@@ -102,7 +106,11 @@ def load_block(job: Job, block: Block, days: Sequence[int]) -> BlockInput:
     first, last = min(days) - before, max(days) + after
     window = block.window.padded(margin(grid, day_halo(options.halo()))).clipped(*grid.shape)
     found = read_window(job, window, first, last, judged=job.screening is not None)
-    return BlockInput(found.fusion, block.window.relative_to(window), found.reasons, found.suspect, found.coarse_observed)
+    fusion, asked = found.fusion, set(days)
+    observed = {day: image.clone() for day, image in zip(fusion.fine_days, fusion.fine, strict=True) if day in asked}
+    if job.screening is not None:
+        level(job, window, fusion)
+    return BlockInput(fusion, observed, block.window.relative_to(window), found.reasons, found.suspect, found.coarse_observed)
 
 
 def fuse_block(job: Job, block: BlockInput, days: Sequence[int]) -> Iterator[FusedDay]:
@@ -158,7 +166,7 @@ def _finish(job: Job, block: BlockInput, prediction: DayPrediction) -> FusedDay:
     today = fusion.fine_days.index(prediction.day) if prediction.day in fusion.fine_days else None
     checked, squared_error = 0, 0.0
     if today is not None:
-        observed, measured = fusion.fine[today].to(mean.device), fusion.measured(today)
+        observed, measured = block.observed[prediction.day].to(mean.device), fusion.measured(today)
         error = (mean - observed)[inner]
         error = error[torch.isfinite(error)]
         checked, squared_error = error.numel(), float(error.double().square().sum())

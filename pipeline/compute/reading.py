@@ -11,8 +11,9 @@ from pipeline.compute.job import Job
 from pipeline.compute.rescue import read_levels
 from pipeline.fusion.interface import FusionInput
 from pipeline.grid import Grid, Window, halo_cells
-from pipeline.observations.verdicts import judge
+from pipeline.observations.verdicts import judge, read_offsets
 from pipeline.observations.working import FineStack, WorkingStore
+from pipeline.operators.resample import lift
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ def read_window(job: Job, window: Window, first: int, last: int, judged: bool) -
     origin = (round(-grid.north / cell) + cells.row, round(grid.west / cell) + cells.col)
     coarse = torch.from_numpy(mean), torch.from_numpy(std)
     return Observed(as_input(grid, fine, doubt, coarse, range(first, last + 1), origin), fine.reasons, suspect, observed)
+
+
+def level(job: Job, window: Window, fusion: FusionInput) -> None:
+    """Take the smooth offsets that screening found off the fine images of a window, in place."""
+    store, grid = WorkingStore.open(job.observations), job.grid
+    # A cell more on every side: pixels at the edge lie between two cells.
+    around = window.padded(grid.scale).clipped(*grid.shape)
+    inner = window.relative_to(around).slices
+    for image, cells in zip(fusion.fine, read_offsets(store, around, fusion.fine_days), strict=True):
+        image.sub_(lift(torch.from_numpy(cells), grid.scale)[(..., *inner)])
 
 
 def as_input(

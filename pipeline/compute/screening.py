@@ -1,4 +1,4 @@
-"""The fine images of one block screened, and what was found written beside the observations."""
+"""The fine images of one block screened, and what was found, verdicts and smooth offsets, written beside the observations."""
 
 from __future__ import annotations
 
@@ -40,16 +40,18 @@ def screen_block(job: Job, block: Block, days: Sequence[int]) -> list[ImageCount
         fusion = read_window(job, window, days[0] - before, days[-1] + after, judged=False).fusion
         found = screen(fusion, job.bands, fusion.fine_surface, options)
     store = WorkingStore.open(job.observations)
-    inner = block.window.relative_to(window).slices
+    inner, cells = block.window.relative_to(window).slices, block.window.coarse(grid.scale)
     counts = []
     for day in days:
         if day not in fusion.fine_days:
             nothing = np.zeros(block.window.shape, np.uint8)
-            write_verdicts(store, block.window, day, nothing, nothing, nothing + np.float32(1))
+            none = np.zeros((len(job.bands), *cells.shape), np.float32)
+            write_verdicts(store, block.window, day, nothing, nothing, nothing + np.float32(1), none)
             continue
         index = fusion.fine_days.index(day)
         verdict, cause, doubt = (part[index][inner].numpy() for part in (found.verdict, found.cause, found.doubt))
-        write_verdicts(store, block.window, day, verdict, cause, doubt)
+        offset = found.offset[(index, slice(None), *cells.relative_to(window.coarse(grid.scale)).slices)].numpy()
+        write_verdicts(store, block.window, day, verdict, cause, doubt, offset)
         seen = torch.isfinite(fusion.fine[index][(..., *inner)]).all(dim=0).numpy()
         if seen.any():
             counts.append(ImageCount(day, _counted(verdict[seen], cause[seen])))

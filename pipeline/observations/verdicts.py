@@ -4,6 +4,7 @@
 
     screened/verdict  (day, y, x)  uint8   `Verdict` in the lowest two bits, `Cause` above them
     screened/doubt    (day, y, x)  uint8   100 · ln of the factor of σ: steps of 1 %, up to 12.8
+    screened/offset   (day, band, Y, X)  int16   smooth offset of the image on coarse cells [10⁻⁴]
     screened/digest   (day, block row, block column)  uint64   what the verdicts of a block follow from; 0 where nothing was screened
 
 They say something of the merged images that `WorkingStore.read_fine` makes, and are written again when a scene that speaks for or
@@ -22,10 +23,13 @@ from pipeline.vocabulary import Verdict
 
 _VERDICT_BITS = 2
 _DOUBT_STEPS = 100.0
+_OFFSET_STEP = 1e-4
 _FACTORS = np.exp(np.arange(256) / _DOUBT_STEPS).astype(np.float32)
 
 
-def write_verdicts(store: WorkingStore, window: Window, day: int, verdict: np.ndarray, cause: np.ndarray, doubt: np.ndarray) -> None:
+def write_verdicts(
+    store: WorkingStore, window: Window, day: int, verdict: np.ndarray, cause: np.ndarray, doubt: np.ndarray, offset: np.ndarray
+) -> None:
     """Write what was found of an image, in place of what was found before.
 
     May be called at the same time for windows that are made of different blocks, or for different days.
@@ -40,10 +44,24 @@ def write_verdicts(store: WorkingStore, window: Window, day: int, verdict: np.nd
         `Verdict` and `Cause` codes.
     doubt : ndarray, (y, x) float32
         Factor of σ, 1 or more.
+    offset : ndarray, (B, Y, X) float32
+        Of the image, on coarse cells [reflectance].
     """
     where = (day, *window.slices)
     store.array("screened/verdict")[where] = verdict | (cause << _VERDICT_BITS)
     store.array("screened/doubt")[where] = np.rint(_DOUBT_STEPS * np.log(doubt)).clip(0, 255).astype(np.uint8)
+    cells = window.coarse(store.grid.scale)
+    store.array("screened/offset")[(day, slice(None), *cells.slices)] = np.rint(offset / _OFFSET_STEP).astype(np.int16)
+
+
+def read_offsets(store: WorkingStore, window: Window, days: Sequence[int]) -> np.ndarray:
+    """Smooth offsets of the images of these days on the cells of a window, (K, B, Y, X) float32; 0 where nothing was screened."""
+    cells = window.coarse(store.grid.scale)
+    stored = store.array("screened/offset")
+    result = np.zeros((len(days), len(store.bands), *cells.shape), np.float32)
+    for day, out in zip(days, result, strict=True):
+        np.multiply(np.asarray(stored[(int(day), slice(None), *cells.slices)]), np.float32(_OFFSET_STEP), out=out)
+    return result
 
 
 def read_verdicts(store: WorkingStore, window: Window, day: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@
     restored/observed             (day, Y, X)   uint8    percent
     restored/digest               (day,)        uint64
     screened/verdict, screened/doubt (day, y, x)   uint8    as `pipeline.observations.verdicts` packs them
+    screened/offset               (day, band, Y, X) int16
     screened/digest   (day, block row, block column)  uint64
 
 Rows are given out in order of arrival. One process adds scenes, with as many threads
@@ -48,7 +49,7 @@ from pipeline.observations.scenes_table import Row, read_table, with_superseded,
 from pipeline.store.encoding import FILL, STD_FILL, decode_reflectance, decode_std, encode_reflectance, encode_std
 from pipeline.vocabulary import HIDING, Reason
 
-VERSION = 3
+VERSION = 4
 DAYS = 32768
 """Length of the day axis: up to the year 2059."""
 DAY_CHUNK = 16
@@ -644,6 +645,11 @@ def _layouts(grid: Grid, bands: Sequence[str], products: Iterable[str], block: i
         "restored/digest": {**days((), (), "uint64", 0, ()), "chunks": (DAYS,)},
         "screened/verdict": {**days(fine, square, "uint8", 0, ("y", "x")), "chunks": (1, *square)},
         "screened/doubt": {**days(fine, square, "uint8", 0, ("y", "x")), "chunks": (1, *square)},
+        # One day in a chunk: images of a block are screened at the same time.
+        "screened/offset": {
+            **days((count, *coarse), (count, *block_edge), "int16", 0, ("band", "Y", "X")),
+            "chunks": (1, count, *block_edge),
+        },
         "screened/digest": {**days(blocks, blocks, "uint64", 0, ("row", "col")), "chunks": (DIGEST_CHUNK, *blocks)},
     }
     for product in products:

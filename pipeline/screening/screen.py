@@ -1,4 +1,4 @@
-"""One function that says of every fine pixel whether it is clear, suspect or contaminated.
+"""One function that says of every fine pixel whether it is clear, suspect or contaminated, and of every image what lies on all of it.
 
 Each observation is compared with its nearest neighbours in time, two before and two after, moved by the lifted coarse
 change. Cloud, haze and shadow have a signature and are gone at the next observation; a change of the ground is still
@@ -22,6 +22,7 @@ from pipeline.fusion.interface import FusionInput
 from pipeline.operators.resample import area_mean, lift
 from pipeline.operators.spatial import box_sum, tent_mean
 from pipeline.screening.neighbours import NONE, nearest_two
+from pipeline.screening.offset import levelled, smooth_offset
 from pipeline.screening.options import ScreeningOptions
 from pipeline.screening.signature import Signature
 from pipeline.vocabulary import Cause, Surface, Verdict
@@ -75,11 +76,14 @@ class Screened:
         `Cause` codes.
     doubt : Tensor, (K, y, x) float32
         Factor of the σ of an observation that is kept, 1 or more.
+    offset : Tensor, (K, B, Y, X) float32
+        By how much each image is too bright, on coarse cells; 0 where it cannot be told.
     """
 
     verdict: Tensor
     cause: Tensor
     doubt: Tensor
+    offset: Tensor
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,11 @@ def screen(block: FusionInput, bands: Sequence[str], surface: Tensor | None = No
     verdict = torch.zeros(series.usable.shape, dtype=torch.uint8, device=fine.device)
     cause, doubt = torch.zeros_like(verdict), torch.ones_like(verdict, dtype=fine.dtype)
     if not len(fine):
-        return Screened(verdict, cause, doubt)
+        return Screened(verdict, cause, doubt, fine.new_zeros((0, *block.coarse.shape[1:])))
 
     reach = chosen.cells(scale, block.resolution)
     cloudy, spoilt = _at_first_sight(series, chosen)
+    smooth = smooth_offset(block, spoilt, chosen.offset, reach, chosen.support()[0])
     hidden = max_pool2d((~series.usable | cloudy).to(fine.dtype)[:, None], scale)
     beside = max_pool2d(hidden, 2 * reach + 1, 1, reach)[:, 0]
     for index, against in enumerate(series.against(series.usable & ~spoilt, 2)):
@@ -154,7 +159,7 @@ def screen(block: FusionInput, bands: Sequence[str], surface: Tensor | None = No
         measured = block.fine_std[index].mean().clamp(min=1e-6)
         factor = size.square_().addcmul_(offset, offset).div_(measured.square()).add_(1.0).sqrt_().clamp_(max=_MOST_DOUBT)
         doubt[index] = torch.where(usable & ~refused, factor, 1.0)
-    return Screened(verdict, cause, doubt)
+    return Screened(verdict, cause, doubt, smooth)
 
 
 def _at_first_sight(series: _Series, options: ScreeningOptions) -> tuple[Tensor, Tensor]:
@@ -168,7 +173,7 @@ def _at_first_sight(series: _Series, options: ScreeningOptions) -> tuple[Tensor,
 
 
 def applied(block: FusionInput, screened: Screened) -> FusionInput:
-    """The block without what was refused, and with the doubt of what was kept.
+    """The block without what was refused, with the doubt of what was kept, and less the offset of each image.
 
     Parameters
     ----------
@@ -178,7 +183,8 @@ def applied(block: FusionInput, screened: Screened) -> FusionInput:
     """
     refused = screened.verdict == Verdict.REFUSED
     doubt = screened.doubt if block.fine_doubt is None else screened.doubt * block.fine_doubt
-    return replace(block, fine=block.fine.masked_fill(refused[:, None], torch.nan), fine_doubt=doubt)
+    fine = levelled(block.fine, screened.offset, block.scale).masked_fill_(refused[:, None], torch.nan)
+    return replace(block, fine=fine, fine_doubt=doubt)
 
 
 class _Series:

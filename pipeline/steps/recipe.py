@@ -14,11 +14,11 @@ from pipeline.config import Area
 from pipeline.errors import StoreError
 from pipeline.fusion.registry import options_of
 from pipeline.grid import Window, day_number, halo_cells
-from pipeline.operators.reach import day_halo, search_reach
+from pipeline.operators.reach import SPIKE_REACH, day_halo, search_reach
 from pipeline.planning import Input, Reach, recipe_hash
 from pipeline.steps.parameters import Versions
 
-ALGORITHM = 3
+ALGORITHM = 4
 """Raised when a change in the code changes pixels: days made before are then made again."""
 
 
@@ -28,7 +28,7 @@ def reach_of(area: Area) -> Reach:
     before, after = options.support()
     own, images = _cells(area, day_halo(options.halo())), screening_reach(area)
     # What is seen through verdicts lies around what the day itself sees.
-    return Reach(before, after, area.science.restoration.window, own * area.grid.scale + images.halo, images.before)
+    return Reach(before, after, _coarse_reach(area), own * area.grid.scale + images.halo, images.before)
 
 
 def screening_reach(area: Area) -> Reach:
@@ -41,9 +41,14 @@ def screening_reach(area: Area) -> Reach:
         else 0
     )
     if not screening.enabled:
-        return Reach(0, 0, area.science.restoration.window, shift * grid.scale)
+        return Reach(0, 0, _coarse_reach(area), shift * grid.scale)
     cells = _cells(area, screening.halo(grid.scale, grid.resolution)) + shift
-    return Reach(*screening.support(), area.science.restoration.window, cells * grid.scale)
+    return Reach(*screening.support(), _coarse_reach(area), cells * grid.scale)
+
+
+def _coarse_reach(area: Area) -> int:
+    """Days around a coarse day whose values its restoration uses, or judges these by."""
+    return area.science.restoration.window + SPIKE_REACH
 
 
 def _cells(area: Area, metres: float) -> int:

@@ -16,7 +16,7 @@ from pipeline.compute.reading import read_window
 from pipeline.compute.screening import screen_block
 from pipeline.fusion.interface import FusionInput
 from pipeline.grid import Block, Grid, day_from_number
-from pipeline.observations.verdicts import read_verdicts
+from pipeline.observations.verdicts import read_offsets, read_verdicts
 from pipeline.observations.working import WorkingStore
 from pipeline.screening.options import ScreeningOptions
 from pipeline.screening.screen import screen
@@ -91,6 +91,7 @@ def test_blocks_and_batches_of_any_size_find_the_verdicts_of_the_whole(store: Wo
         np.testing.assert_array_equal(verdict, whole.verdict[index])
         np.testing.assert_array_equal(cause, whole.cause[index])
         np.testing.assert_allclose(doubt, whole.doubt[index], rtol=0.0101)
+        np.testing.assert_allclose(read_offsets(store, GRID.window, [day])[0], whole.offset[index], atol=5.1e-5)
     assert part_of(stored(store), Verdict.REFUSED) > 0.98
 
 
