@@ -93,11 +93,13 @@ def made_days(job: Job, window: Window, days: Sequence[int], reach: Reach, folde
         As they are stored.
     """
     grid, block = job.grid, Block(0, 0, window)
+    # What is screened goes a cell beyond what a day looks at, so that nothing between two cells is half unknown.
+    halo = margin(grid, day_halo(options_of(job.method, job.options).halo())) + grid.scale
+    seen, restored = (window.padded(size).clipped(*grid.shape) for size in (halo, reach.halo + grid.scale))
     with overlay(job.observations, Path(folder)) as scratch, torch.inference_mode():
         job = replace(job, observations=str(scratch))
         around = {number for day in days for number in range(day - reach.fine_before, day + reach.fine_after + 1)}
-        restore_block(job, Block(0, 0, window.padded(reach.halo).clipped(*grid.shape)), sorted(around))
-        seen = window.padded(margin(grid, day_halo(options_of(job.method, job.options).halo()))).clipped(*grid.shape)
+        restore_block(job, Block(0, 0, restored), sorted(around))
         screened: set[int] = set()
         for day in days:
             images = _images(job, day - reach.before, day + reach.after) - screened if job.screening else set()
