@@ -29,7 +29,7 @@ class Reach:
     before, after : int
         Support of the method [days].
     window : int
-        Days around a coarse day that its restoration uses.
+        Days around a coarse day that its restoration looks at.
     halo : int
         Fine pixels around a block.
     screening : int

@@ -23,12 +23,15 @@ from pipeline.errors import ConfigurationError
 from pipeline.fusion.interface import FusionInput
 from pipeline.grid import day_from_number, day_number
 from pipeline.operators.resample import area_mean
-from pipeline.restoration.bias import apply_bias, estimate_bias
+from pipeline.restoration.bias import apply_bias, learn_bias
 from pipeline.restoration.smoother import restore
 from pipeline.screening.screen import applied, screen
 
 BEYOND = 190
 """Days before the first and after the last target that a restored series covers: as far as the longest view of a control."""
+
+FOOTPRINT = 1.4
+"""Effective footprint of a gridded coarse product, in its pixels: a cell holds what was seen around it, from several angles."""
 
 
 @dataclass(frozen=True)
@@ -300,20 +303,17 @@ def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> Fus
         fine_surface=None if left.fine_surface is None else torch.from_numpy(left.fine_surface),
     )
     learnt = experiment.coarse.bias == "learnt"
+    # Simulated coarse images are means of their own ground.
+    footprint = 0.0 if experiment.coarse.source == "simulated" else FOOTPRINT * left.coarse_pixel
     if experiment.screening:
         # As in a run: what is screened with a first bias makes the second.
-        block = applied(block, screen(_unbiased(block) if learnt else block, left.bands, block.fine_surface))
-    return _unbiased(block) if learnt else block
+        block = applied(block, screen(_unbiased(block, footprint) if learnt else block, left.bands, block.fine_surface))
+    return _unbiased(block, footprint) if learnt else block
 
 
-def _unbiased(block: FusionInput) -> FusionInput:
+def _unbiased(block: FusionInput, footprint: float) -> FusionInput:
     """The block with its coarse series in the radiometry of its fine images."""
-    known = [index for index, day in enumerate(block.fine_days) if day in block.coarse_days]
-    if not known:
-        return block
-    at_fine = [block.coarse_days.index(block.fine_days[index]) for index in known]
-    means, shares = area_mean(block.fine[known], block.scale)
-    coarse, std = apply_bias(block.coarse, block.coarse_std, estimate_bias(block.coarse[at_fine], means, shares))
+    coarse, std = apply_bias(block.coarse, block.coarse_std, learn_bias([block], footprint))
     return replace(block, coarse=coarse, coarse_std=std)
 
 

@@ -17,8 +17,8 @@ from pipeline.fusion.interface import FusionInput
 from pipeline.fusion.registry import build
 from pipeline.grid import Block, Window, runs_of
 from pipeline.observations.working import WorkingStore
-from pipeline.operators.resample import area_mean
-from pipeline.restoration.bias import apply_bias, estimate_bias
+from pipeline.operators.reach import SPIKE_REACH
+from pipeline.restoration.bias import apply_bias, learn_bias
 from pipeline.restoration.smoother import restore
 from pipeline.screening.options import ScreeningOptions
 from pipeline.screening.screen import applied as judged
@@ -40,7 +40,7 @@ def restore_block(job: Job, block: Block, days: Sequence[int]) -> tuple[int, int
 
 
 def learn(
-    job: Job, windows: Sequence[Window], first: int, last: int, wide: Sequence[Window] = (), footprints: Mapping[str, float] | None = None
+    job: Job, windows: Sequence[Window], first: int, last: int, footprints: Mapping[str, float], wide: Sequence[Window] = ()
 ) -> dict[str, Any]:
     """Learn the shifts and the bias of the coarse series and the parameters of the method from sample windows.
 
@@ -52,10 +52,10 @@ def learn(
         Fine pixels, on whole coarse cells.
     first, last : int
         Day numbers of the training window.
-    wide : sequence of Window
-        Larger windows, for the shifts.
     footprints : mapping
-        Effective footprint [m] of the coarse products whose shift is learnt and taken off; none by default.
+        Coarse product → its effective footprint [m]. One bias serves all: it is learnt with the largest.
+    wide : sequence of Window
+        Larger windows, from which the shifts of the products are learnt; they are left as they are without any.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def learn(
         ``{"registration": …, "restoration": …, "method": …}``, JSON-ready.
     """
     torch.set_num_threads(job.threads)
-    registration = learn_shifts(job, wide, footprints or {}, first, last)
+    registration = learn_shifts(job, wide, footprints if wide else {}, first, last)
     job = replace(job, restoration={**job.restoration, "shifts": applied(registration)})
     store = WorkingStore.open(job.observations)
     days = range(first, last + 1)
@@ -75,11 +75,12 @@ def learn(
             samples.append(as_input(job.grid, fine, fine.doubt, (mean, std), days))
     if not samples:
         return {"registration": registration, "restoration": {}, "method": {}}
-    bias = _pooled_bias(samples)
+    footprint = max(footprints.values(), default=0.0)
+    bias = learn_bias(samples, footprint)
     if job.screening is not None:
         # A missed cloud would spoil the bias: what is screened with the first one makes the second.
         samples = [_screened(job, job.screening, sample, bias) for sample in samples]
-        bias = _pooled_bias(samples)
+        bias = learn_bias(samples, footprint)
     learnt = build(job.method, job.options).estimate([_unbiased(sample, bias) for sample in samples])
     return {"registration": registration, "restoration": bias, "method": learnt}
 
@@ -93,23 +94,13 @@ def _unbiased(sample: FusionInput, bias: Mapping[str, Any]) -> FusionInput:
     return replace(sample, coarse=mean, coarse_std=std)
 
 
-def _pooled_bias(samples: Sequence[FusionInput]) -> dict[str, Any]:
-    """One bias from all sample windows: windows see different days, so cells are pooled per band."""
-
-    def pooled(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.cat([part.flatten(2).transpose(0, 1).flatten(1) for part in parts], dim=1)[None, :, None, :]
-
-    fine, shares = zip(*(area_mean(sample.fine, sample.scale) for sample in samples), strict=True)
-    at_fine = [[day - sample.coarse_days[0] for day in sample.fine_days] for sample in samples]
-    coarse = [sample.coarse[days] for sample, days in zip(samples, at_fine, strict=True)]
-    return estimate_bias(pooled(coarse), pooled(fine), pooled(shares))
-
-
 def _restored(
     job: Job, store: WorkingStore, cells: Window, days: list[int], biased: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     window, tau = job.restoration["window"], job.restoration["tau"]
-    values, std, when = read_registered(job, store, cells, days[0] - window, days[-1] + window)
+    # A value tells the same of every day: what judges it is read too.
+    far = window + SPIKE_REACH
+    values, std, when = read_registered(job, store, cells, days[0] - far, days[-1] + far)
     mean, std, observed = restore(values, std, when, np.array(days), window, tau)
     bias: Mapping[str, Any] = job.restoration.get("bias", {})
     if bias and not biased:

@@ -10,6 +10,9 @@ BLEND_REACHES = (960.0, 300.0, 90.0)
 BLEND_HALO = max(BLEND_REACHES)
 """Metres around a pixel that its blended value looks at."""
 
+SPIKE_REACH = 8
+"""Days before and after a coarse value whose values judge it."""
+
 
 def day_halo(method_halo: float) -> float:
     """Metres around a pixel that its published value looks at.

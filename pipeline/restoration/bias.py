@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from pipeline.operators.resample import area_mean
+from pipeline.operators.spatial import tent_mean
+from pipeline.vocabulary import Surface
 
 GAIN_RANGE = (0.7, 1.4)
 """Bandpass and BRDF differences of the optical sensors stay well inside."""
@@ -15,6 +19,68 @@ MIN_SHARE = 0.75
 MIN_CELLS = 30
 _ROUNDS = 5
 _HUBER = 1.5
+
+
+class Sample(Protocol):
+    """The part of a `FusionInput` that a bias is learnt from."""
+
+    @property
+    def fine(self) -> Tensor: ...
+    @property
+    def fine_days(self) -> tuple[int, ...]: ...
+    @property
+    def fine_surface(self) -> Tensor | None: ...
+    @property
+    def coarse(self) -> Tensor: ...
+    @property
+    def coarse_days(self) -> tuple[int, ...]: ...
+    @property
+    def scale(self) -> int: ...
+    @property
+    def resolution(self) -> float: ...
+
+
+def learn_bias(samples: Sequence[Sample], footprint: float) -> dict[str, Any]:
+    """Find one bias from the fine images of some windows and the coarse series on their days.
+
+    The fine images are first blurred as the coarse sensor does: the gain would take what its footprint
+    levels out for a difference of the sensors, and make changes in time too large by as much. What lies
+    under snow is left out: its brightness would decide alone.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Cells are pooled per band, for windows see different days.
+    footprint : float
+        Radius of the tent that a coarse cell sees [m], the effective footprint of the product; 0 when it sees its own ground only.
+
+    Returns
+    -------
+    dict
+        See `estimate_bias`.
+    """
+    coarse, fine, shares = zip(*(_pairs(sample, footprint) for sample in samples), strict=True)
+
+    def pooled(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([part.flatten(2).transpose(0, 1).flatten(1) for part in parts], dim=1)[None, :, None, :]
+
+    return estimate_bias(pooled(coarse), pooled(fine), pooled(shares))
+
+
+def _pairs(sample: Sample, footprint: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The coarse series on the days of the fine images, these as it sees them, and the clear share of what it sees, (K, B | 1, Y, X)."""
+    known = [index for index, day in enumerate(sample.fine_days) if day in sample.coarse_days]
+    fine = sample.fine[known]
+    clear = torch.isfinite(fine).all(1)
+    if sample.fine_surface is not None:
+        clear &= sample.fine_surface[known] != Surface.SNOW
+    radius = round(footprint / sample.resolution)
+    mean, share = torch.empty_like(fine), clear.to(fine.dtype)
+    for image, seen, out in zip(fine, share, mean, strict=True):
+        out[:], seen[:] = tent_mean(image, seen, radius) if radius > 1 else (image.where(seen > 0, 0.0), seen)
+    shares = area_mean(share, sample.scale)[0][:, None]
+    coarse = sample.coarse[[sample.coarse_days.index(sample.fine_days[index]) for index in known]]
+    return coarse, area_mean(mean * share[:, None], sample.scale)[0] / shares, shares.expand_as(coarse)
 
 
 def estimate_bias(restored: Tensor, fine_mean: Tensor, share: Tensor) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.restoration.spikes import doubted
+
 SLOPE_RIDGE = 1.0
 """Prior variance of time [days²] that shrinks the slope: two values a day apart decide little, two a week apart nearly all."""
 
@@ -25,6 +27,7 @@ def restore(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Estimate the coarse reflectance of the target days from the values within a window of time.
 
+    Values that stand off those around them hardly count (`pipeline.restoration.spikes`).
     Weights are ``exp(−|Δ| / tau) / std²``. A line is fitted, its slope shrunk towards zero
     where the values hardly spread in time, and read at the target day, or not farther than
     half a `tau` outside the days of the values used, so that a series does not run away at
@@ -41,7 +44,7 @@ def restore(
     targets : array, (T,) int
         Day numbers wanted.
     window : float
-        Only values with ``|Δ| <= window`` days are used.
+        Only values with ``|Δ| <= window`` days are used; those up to `SPIKE_REACH` days farther judge them.
     tau : float
         e-folding time of the weights [days].
 
@@ -67,7 +70,7 @@ def restore(
     support = torch.zeros_like(mean)
     if count and total:
         index = torch.as_tensor(order.copy(), device=device)
-        flat_values, flat_std = values.reshape(count, -1), std.reshape(count, -1)
+        flat_values, flat_std = values.reshape(count, -1), doubted(values, std, days).reshape(count, -1)
         for first in range(0, flat_values.shape[1], _CELLS_AT_ONCE):
             cells = slice(first, first + _CELLS_AT_ONCE)
             series = _Series(flat_values[:, cells][index], flat_std[:, cells][index], when)

@@ -44,14 +44,14 @@ def estimate(area: Area, cluster: Any, job: Job, planned: Plan, progress: Progre
     from pipeline.compute.coarse import learn
 
     first, last = training_days(area, planned)
-    shifting = area.science.normalise.coregistration
-    footprints = {name: area.products[name].footprint for name in coarse_products(area)} if shifting else {}
+    wide = wide_windows(area) if area.science.normalise.coregistration else []
+    footprints = {name: area.products[name].footprint for name in coarse_products(area)}
     versions = versions_of(area)
     progress("estimate", 0, 1)
     job = replace(job, levels=str(versions.next_levels))
     rescue = _rescue(area, cluster, job, first, last) if area.science.mask.rescue else {"pixels": 0}
     job = replace(job, levels=job.levels if rescue["pixels"] else "")
-    for _, learnt in cluster.map(learn, [(job, sample_windows(area), first, last, wide_windows(area), footprints)]):
+    for _, learnt in cluster.map(learn, [(job, sample_windows(area), first, last, footprints, wide)]):
         if isinstance(learnt, Exception):
             raise LandfuseError(f"the parameters of area {area.name!r} could not be estimated: {learnt!r}") from learnt
     progress("estimate", 1, 1)

@@ -20,6 +20,7 @@ from pipeline.config import Area, load_area
 from pipeline.grid import day_from_number, day_number
 from pipeline.observations.location import observations_path
 from pipeline.observations.working import WorkingStore
+from pipeline.operators.reach import SPIKE_REACH
 from pipeline.planning import MAKE
 from pipeline.steps.make import job_of, with_parameters
 from pipeline.steps.plan import Plan, load_plan
@@ -101,8 +102,8 @@ def test_a_new_scene_revises_the_verdicts_of_images_around_it_and_no_others(copi
     assert set(found.days) < set(screened)
     early = min((scene for scene in planned.scenes if scene.role == "coarse"), key=lambda scene: scene.day)
     found = asked(area, replace(planned, scenes=(*planned.scenes, renamed(new), renamed(early))))
-    # The restored series around an image looks as far again as its window.
-    reach = timedelta(16 + 12 + round(early.centre))
+    # The restored series around an image looks as far again as its window, and at what judges the values in it.
+    reach = timedelta(16 + 12 + SPIKE_REACH + round(early.centre))
     assert found.days == [other for other in screened if other <= early.day + reach]
     assert set(found.days) < set(screened)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pipeline.operators.reach import SPIKE_REACH
 from pipeline.restoration.smoother import restore
 
 
@@ -108,7 +109,7 @@ def test_what_lies_beyond_the_window_of_a_day_changes_nothing_of_it():
     generator = torch.Generator().manual_seed(3)
     values = torch.rand(120, 2, 3, 3, generator=generator)
     std, days, targets = torch.full_like(values, 0.01), np.arange(120.0), np.arange(50, 60)
-    near = (days >= 50 - 12) & (days <= 59 + 12)
+    near = (days >= 50 - 12 - SPIKE_REACH) & (days <= 59 + 12 + SPIKE_REACH)
     whole = restore(values, std, days, targets, 12, 4.0)
     for one, other in zip(whole, restore(values[near], std[near], days[near], targets, 12, 4.0), strict=True):
         assert torch.equal(one, other)
