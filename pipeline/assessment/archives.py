@@ -58,6 +58,8 @@ class Archive:
         Day number → true reflectance (B, y, x) of a simulated place; without it an image that was withheld is the truth.
     fine_surface : ndarray, (K, y, x) uint8, optional
         `Surface` codes of what each fine pixel showed; without it all is taken for land.
+    footprint : float
+        Effective footprint of the coarse images [m]; 0 where a cell is the mean of its own ground.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Archive:
     changed: Callable[[Days, Days], Mask] | None = None
     truth: Callable[[int], Image] | None = None
     fine_surface: NDArray[np.uint8] | None = None
+    footprint: float = 0.0
 
     def without(self, days: Collection[int]) -> Archive:
         """The archive as if the fine images of some days had never been taken."""

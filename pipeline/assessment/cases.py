@@ -30,9 +30,6 @@ from pipeline.screening.screen import applied, screen
 BEYOND = 190
 """Days before the first and after the last target that a restored series covers: as far as the longest view of a control."""
 
-FOOTPRINT = 1.4
-"""Effective footprint of a gridded coarse product, in its pixels: a cell holds what was seen around it, from several angles."""
-
 
 @dataclass(frozen=True)
 class Case:
@@ -233,6 +230,7 @@ def _with_coarse(experiment: Experiment, left: Archive, whole: Archive | None) -
     if whole is not None:
         days, factor = np.array(whole.fine_days, np.float64), 1
         coarse = np.stack([whole.expected(day) for day in whole.fine_days])
+        left = replace(left, footprint=0.0)
     else:
         days, factor = left.coarse_days, left.fine.shape[-1] // left.coarse.shape[-1]
         coarse = left.coarse
@@ -303,12 +301,10 @@ def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> Fus
         fine_surface=None if left.fine_surface is None else torch.from_numpy(left.fine_surface),
     )
     learnt = experiment.coarse.bias == "learnt"
-    # Simulated coarse images are means of their own ground.
-    footprint = 0.0 if experiment.coarse.source == "simulated" else FOOTPRINT * left.coarse_pixel
     if experiment.screening:
         # As in a run: what is screened with a first bias makes the second.
-        block = applied(block, screen(_unbiased(block, footprint) if learnt else block, left.bands, block.fine_surface))
-    return _unbiased(block, footprint) if learnt else block
+        block = applied(block, screen(_unbiased(block, left.footprint) if learnt else block, left.bands, block.fine_surface))
+    return _unbiased(block, left.footprint) if learnt else block
 
 
 def _unbiased(block: FusionInput, footprint: float) -> FusionInput:

@@ -20,6 +20,9 @@ from pipeline.vocabulary import BANDS, Surface
 MODIS = 500.0
 """Nominal pixel of the daily MODIS bands [m], which public figures of ERGAS are given for."""
 
+_FOOTPRINT = 1.4
+"""Effective footprint of a gridded MODIS product, in its pixels: a cell holds what was seen around it, from several angles."""
+
 _FINE_STD, _COARSE_STD = 0.01, 0.02
 
 _FMASK_WATER, _FMASK_SNOW = 1, 3
@@ -199,6 +202,7 @@ def _archive(
         restoration=restoration,
         layers=layers or {},
         fine_surface=surface,
+        footprint=_FOOTPRINT * coarse_pixel,
     )
 
 

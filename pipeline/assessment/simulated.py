@@ -75,6 +75,7 @@ def sandbox_archive(seed: int, cloudiness: float, first: date, last: date, size:
             changed=_changed(world),
             truth=cache(lambda day: world.truth(day_from_number(day))),
             fine_surface=stored["fine_surface"],
+            footprint=float(stored["footprint"]),
         )
 
 
@@ -108,6 +109,7 @@ def _observe(spec: SandboxSpec, path: Path, progress: Progress) -> None:
         coarse_days=np.asarray(coarse.days, np.float64),
         coarse=coarse.values,
         coarse_std=coarse.std,
+        footprint=area.products[_COARSE].footprint,
         window=made.restoration.window,
         tau=made.restoration.tau,
     )
