@@ -127,7 +127,7 @@ class ScreeningPart(ScreeningOptions):
 class MethodPart(_Part):
     """The fusion method and its options, which the method's own model checks."""
 
-    name: str = "residual"
+    name: str = "smoother"
     options: dict[str, Any] = Field(default_factory=dict)
 
 

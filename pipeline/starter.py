@@ -25,7 +25,7 @@ science:                        # everything that changes a pixel
   mask:
     dilate: 90                  # cloud and shadow are grown by this [m]
   method:
-    name: residual              # see: landfuse methods
+    name: smoother              # see: landfuse methods
     options: {{}}
   withhold: []                  # days whose fine scenes are withheld from everything, to score against
   block: 512                    # edge of a block = chunk of the store; fixed once it is published

@@ -37,6 +37,9 @@ _MEDIAN_CHI2 = 0.455
 
 _ONE_SIGMA = 0.683
 
+_PARTS = 8
+"""Parts of the left-out values, from the best predicted ones to the worst, that the power of the std is read off."""
+
 _CANDIDATES: tuple[tuple[dict[str, Any], ...], ...] = (
     tuple({"tau": tau, "noise": noise} for tau in (15.0, 30.0, 60.0, 120.0) for noise in (0.003, 0.01, 0.03, 0.1, 0.3)),
     tuple({"level": level, "season": season} for level in (0.5, 2.0, 6.0) for season in (0.0, 0.5, 2.0)),
@@ -45,10 +48,8 @@ _CANDIDATES: tuple[tuple[dict[str, Any], ...], ...] = (
 )
 """What is tried, in this order; time and noise go together, because one makes up for the other."""
 
-_GAINS = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
-
-_GAIN_COST = 0.1
-"""Cost in log-likelihood of a gain one away from 1: where few images tell, the coarse series is followed, snow and floods with it."""
+_GAINS = (0.9, 1.0, 1.1)
+"""Lower gains win where the coarse series hardly moves, by what its noise is worth, and lose all that once snow, floods or autumn come."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,15 @@ class Series:
         Precision of each observation in units of 1 / noise; 0 where not clear.
     fine, anomaly : Tensor, (K, B, P)
         What was seen less the mean coarse, and the coarse anomaly of the day; 0 where not clear.
+    measured : Tensor, (B,)
+        1 σ of one fine value, as its product states it.
     """
 
     days: tuple[int, ...]
     trust: Tensor
     fine: Tensor
     anomaly: Tensor
+    measured: Tensor
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,8 @@ def _series(method: Smoother, sample: FusionInput) -> Series | None:
         return None
     trust, coarse, fine = trust[:, use], coarse[..., use], sample.fine[lattice].flatten(2)[..., use]
     centre = coarse.nanmean(dim=0)
-    return Series(tuple(sample.fine_days), trust, (fine - centre).nan_to_num_(), (coarse - centre).nan_to_num_())
+    measured = sample.fine_std.mean(dim=0)
+    return Series(tuple(sample.fine_days), trust, (fine - centre).nan_to_num_(), (coarse - centre).nan_to_num_(), measured)
 
 
 def _left_out(known: Parameters, series: Sequence[Series]) -> Left:
@@ -190,11 +195,10 @@ def _sized(known: Parameters, series: Sequence[Series]) -> tuple[Parameters, Ten
 def _followed(known: Parameters, score: Tensor, series: Sequence[Series]) -> tuple[Parameters, Tensor]:
     """With the share of the coarse anomaly that pixels follow, band by band."""
     scores = torch.stack([_sized(replace(known, coarse_gain=(gain,) * len(known.process)), series)[1] for gain in _GAINS])
-    cost = _GAIN_COST * (scores.new_tensor(_GAINS) - 1).square()
     chosen = []
     for band, old in enumerate(known.coarse_gain):
-        best = int((scores[:, band].nanmean(dim=1) - cost).argmax())
-        chosen.append(_GAINS[best] if _believed(scores[best, band] - score[band] - cost[best] + _GAIN_COST * (old - 1) ** 2) else old)
+        best = int(scores[:, band].nanmean(dim=1).argmax())
+        chosen.append(_GAINS[best] if _believed(scores[best, band] - score[band]) else old)
     return _sized(replace(known, coarse_gain=tuple(chosen)), series)
 
 
@@ -205,19 +209,25 @@ def _believed(gain: Tensor) -> bool:
 
 
 def _calibrated(known: Parameters, series: Sequence[Series]) -> Parameters:
-    """The power and the factors that let as many errors stay below their σ as a normal distribution does."""
+    """The power and the factors that let as many errors against the surface stay below their σ as a normal distribution does.
+
+    What was left out is no truth. Two observations that predict each other well differ by the noise of both: half of what the best
+    predicted ones are off by is noise of the observation, at most what its product states.
+    """
     left = _left_out(known, series)
     process = left.error.new_tensor(known.process)[:, None]
     square = (left.error / process).square()
     variance = left.variance.mean(dim=0)
-    order = variance.argsort()
+    parts = variance.argsort().chunk(_PARTS)
+    typical = [square[:, part].quantile(_ONE_SIGMA, dim=1, keepdim=True) for part in parts]
+    stated = (torch.stack([one.measured for one in series]).mean(dim=0)[:, None] / process).square()
+    noise = torch.minimum(typical[0] / 2, stated)
     means, needed = [], []
-    for part in order.chunk(8):
-        # What is left of the typical error without the noise of the observations.
-        typical = square[:, part].quantile(_ONE_SIGMA, dim=1).mean() - left.noise[part].median()
-        if float(typical) > 0:
+    for part, errors in zip(parts, typical, strict=True):
+        rest = float((errors - noise).mean())
+        if rest > 0:
             means.append(float(variance[part].log().mean()))
-            needed.append(math.log(float(typical)))
+            needed.append(math.log(rest))
     power = _slope(means, needed) - 1.0 if len(means) >= 4 else 0.0
     known = replace(known, std_power=max(min(power, 0.2), -0.7))
     inner = calibrated(left.variance, known.std_power)
@@ -225,7 +235,7 @@ def _calibrated(known: Parameters, series: Sequence[Series]) -> Parameters:
     low, high = inner.new_full((len(square), 1), 0.1), inner.new_full((len(square), 1), 10.0)
     for _ in range(30):
         middle = (low * high).sqrt()
-        share = (square <= middle.square() * inner + left.noise).double().mean(dim=1, keepdim=True)
+        share = (square <= middle.square() * inner + noise).double().mean(dim=1, keepdim=True)
         low, high = torch.where(share < _ONE_SIGMA, middle, low), torch.where(share < _ONE_SIGMA, high, middle)
     return replace(known, std_scale=tuple(float(value) for value in (low * high).sqrt().flatten()))
 

@@ -23,6 +23,9 @@ _GAIN_LIMIT = 0.7
 _SCALE_LIMITS = 0.2, 8.0
 """Of the variance of a pixel against that of the area."""
 
+_LAST = 0.5
+"""How far the last observation of a pixel counts as alone: a change that nothing has followed yet looks like a missed cloud."""
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -75,6 +78,8 @@ def inverse_of(matrix: Tensor) -> Tensor:
 def trusted(nodes: Nodes, prior: Prior, tell: Tensor, outlier: float) -> Tensor:
     """The precisions of observations, less where one contradicts all the others.
 
+    What the next observation on one side confirms is a change and keeps its precision; so may be what nothing follows yet.
+
     Parameters
     ----------
     nodes : Nodes
@@ -96,8 +101,26 @@ def trusted(nodes: Nodes, prior: Prior, tell: Tensor, outlier: float) -> Tensor:
     variance, _ = nodes.spread()
     known = precision - precision.square() * variance
     known -= torch.einsum("khp,hjp,kjp->kp", white[:, 1:], inverse, white[:, 1:])
-    strange = told.square_().div_(known.clamp_(min=1e-12))
+    strange = told.square_().div_(known.clamp_(min=1e-12)).mul_(_alone(tell, precision > 0).square_())
     return precision / strange.div_(outlier**2).square_().add_(1.0)
+
+
+def _alone(tell: Tensor, seen: Tensor) -> Tensor:
+    """How far values (K, P) stand out from both their neighbours in time: 1 = from both alike and to the same side, 0 = from one only.
+
+    Of the last of a pixel only half is believed of what it differs by, of the first all: a series may begin on any day.
+    """
+    before, after = torch.full_like(tell, torch.nan), torch.full_like(tell, torch.nan)
+    for places, neighbours in ((range(len(tell)), before), (reversed(range(len(tell))), after)):
+        last = torch.full_like(tell[0], torch.nan)
+        for place in places:
+            neighbours[place] = tell[place] - last
+            last = torch.where(seen[place], tell[place], last)
+    first, last, same = torch.isnan(before), torch.isnan(after), before * after > 0
+    before.abs_()
+    after.abs_()
+    both = torch.where(same, torch.minimum(before, after) / torch.maximum(before, after), 0.0)
+    return both.masked_fill_(last, _LAST).masked_fill_(first, 1.0)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,10 @@ _TELLING = 0.05
 """Coarse change between snow and bare ground above which it says how much snow is left [reflectance, mean square of the bands]."""
 
 _MEMORY = 8.0
-"""e-folding time of snow after its last or before its first observation [days]."""
+"""e-folding time of what an observation of snow says of how it looks [days]."""
+
+_LASTING = 64.0
+"""e-folding time of the belief that snow without an image on the other side still lies, or lay already [days]."""
 
 _FRESH, _OLD = 0.03, 0.12
 """1 σ of snow beside its observation, and what is added long after it [reflectance]."""
@@ -105,7 +108,12 @@ class Snow:
         near = torch.where(torch.isinf(away), 0.0, 1.0 / away)
         near = near / near.sum(dim=0)
         alone = torch.isinf(away).any(dim=0)
-        share = torch.where(alone, torch.exp(-away.amin(dim=0) / _MEMORY), (near * self.lies).sum(dim=0))
+        age = torch.where(self.lies, away, torch.inf)
+        # With an image on one side only, snow lies on but for what the coarse has gone since, or until then, towards the ground without it.
+        contrast = self.fine - bare
+        melted = ((self.coarse - now) * contrast).sum(dim=1) / contrast.square().sum(dim=1).clamp(min=_TELLING**2)
+        left = torch.where(self.lies, (1.0 - melted).clamp(0.0, 1.0).nan_to_num(0.5), 0.0).amax(dim=0)
+        share = torch.where(alone, left * torch.exp(-age.amin(dim=0) / _LASTING), (near * self.lies).sum(dim=0))
         one_side = self.lies[0] ^ self.lies[1]
         change = self.coarse[0] - self.coarse[1]
         size = change.square().mean(dim=0)
@@ -115,10 +123,9 @@ class Snow:
 
         weight = near * self.lies
         weight = weight / weight.sum(dim=0)
-        moved = (self.fine + (now - self.coarse).nan_to_num()).clamp(min=-0.05)
-        snow = (moved * weight[:, None]).sum(dim=0)
-        age = torch.where(self.lies, away, torch.inf).amin(dim=0)
-        variance = _FRESH**2 + _OLD**2 * (1.0 - torch.exp(-age / _MEMORY))
+        lying = (self.fine + (now - self.coarse).nan_to_num()).clamp(min=-0.05)
+        snow = (lying * weight[:, None]).sum(dim=0)
+        variance = _FRESH**2 + _OLD**2 * (1.0 - torch.exp(-age.amin(dim=0) / _MEMORY))
         mixed = torch.where(share > 0, bare.nan_to_num() + share * (snow - bare.nan_to_num()), bare)
         spread = (1 - share) * doubt.square().nan_to_num() + share * variance + share * (1 - share) * (snow - bare.nan_to_num()).square()
         mean.view(len(mean), -1)[:, self.pixels] = mixed

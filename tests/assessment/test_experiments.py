@@ -257,7 +257,7 @@ def test_the_surface_of_the_images_that_are_left_goes_with_them() -> None:
 def test_haze_falls_on_the_nearest_image_alone() -> None:
     archive = small_archive()
     (case,) = cases_of(experiment(haze={"opacity": 0.1, "share": 0.5}), archive, DATA)
-    changed = (case.block.fine.numpy() != archive.without([MIDDLE]).fine).any(1).mean((1, 2))
+    changed = (case.archive.fine != archive.without([MIDDLE]).fine).any(1).mean((1, 2))
     assert changed.tolist() == pytest.approx([0, 0.5, 0, 0], abs=0.01)
 
 

@@ -98,11 +98,25 @@ def test_one_observation_against_all_others_loses_its_weight_and_no_other_does()
     assert (weights[torch.arange(len(DAYS)) != 4] > 0.7).all()
 
 
+def test_a_step_that_the_next_observation_confirms_is_no_outlier_and_a_last_one_half_of_one():
+    prior = make_prior(season=0.0, gain_std=0.0)
+    precision = torch.full((len(DAYS), 3), 30.0, dtype=torch.float64)
+    tell = torch.zeros_like(precision)
+    tell[4:, 0] = 8.0  # a step
+    tell[4, 1] = 8.0  # a missed cloud
+    tell[-1, 2] = 8.0  # nobody knows yet
+    kept = trusted(Nodes(precision, DAYS, prior.tau), prior, tell, 3.0) / precision
+    assert float(kept[:, 0].min()) > 0.95
+    assert float(kept[4, 1]) < 0.05
+    assert float(kept[-1, 2]) > 2 * float(kept[4, 1])
+    assert float(kept[-1, 2]) < 0.7
+
+
 def test_leaving_out_in_closed_form_is_solving_without():
     known = dataclasses.replace(Parameters(), tau=30.0, process=PROCESS, coarse_gain=(0.8,) * 3, season=0.5, freedom=1e12)
     precision, fine, anomaly = observations(dtype=torch.float32)
     # All alike, so that no observation is an outlier and the weights are the same with and without.
-    series = Series(DAYS, precision.gt(0).float(), 0.2 * fine, anomaly)
+    series = Series(DAYS, precision.gt(0).float(), 0.2 * fine, anomaly, torch.full((3,), 0.01))
     left = _left_out(known, [series])
     place, start = 4, int((series.trust[:4] > 0).sum())
     pixels = (series.trust[place] > 0).nonzero()[:, 0]
@@ -182,3 +196,21 @@ def test_snow_on_one_image_neither_enters_the_ground_nor_outlasts_what_the_coars
     assert float((lying.mean - world.truth_of(day + 2) - 0.5).abs().mean()) < 0.1
     assert float((gone.mean - world.truth_of(day + melted + 3)).abs().mean()) < 0.05
     assert (torch.isfinite(lying.mean) & torch.isfinite(lying.std)).all()
+
+
+@pytest.mark.parametrize("melts", [False, True])
+def test_snow_with_no_image_on_the_other_side_lies_on_while_the_coarse_stays_what_it_was(melts):
+    world = make_world(seed=6, every=12, cloud=0.0)
+    block, index = world.block, 8
+    day, later = block.fine_days[index], block.fine_days[index] + 6
+    fine, coarse = block.fine[: index + 1].clone(), block.coarse.clone()
+    surface = torch.zeros(fine[:, 0].shape, dtype=torch.uint8)
+    fine[index] += 0.5
+    surface[index] = int(Surface.SNOW)
+    coarse[day - 2 - FIRST : (day + 3 if melts else day + 9) - FIRST] += 0.5
+    images = {"fine": fine, "fine_days": block.fine_days[: index + 1], "fine_std": block.fine_std[: index + 1]}
+    snowy = dataclasses.replace(block, **images, coarse=coarse, fine_surface=surface)
+    method = Smoother(SmootherOptions(cloud_reach=0.0))
+    (found,) = method.days(method.prepare(snowy, {}, CPU), [later])
+    off = float((found.mean - world.truth_of(later)).mean())
+    assert abs(off - (0.0 if melts else 0.5)) < 0.12
