@@ -17,8 +17,8 @@ from pipeline.fusion.posterior import Posterior
 _BEYOND = 4.0
 """Square of the difference, over its prior variance, at which a break is as likely as a gradual change."""
 
-_SEEN = 0.3
-"""Square of the coarse change, in process σ, at which it says as much of the day as the calendar does."""
+_SEEN = 0.02
+"""Coarse change at which it says as much of the day as the calendar does [reflectance, root mean square of the bands]."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ class Breaks:
         # Composites smear a break over weeks: what is half way is past it or not.
         come = come.square() / (come.square() + (1.0 - come).square())
         gone = ((day - self.days[0]) / (self.days[1] - self.days[0])).clamp(0.0, 1.0)
-        told = size / (size + _SEEN)
+        moved = (self.anomaly[1] - self.anomaly[0]).square().mean(dim=0)
+        told = moved / (moved + _SEEN**2)
         done = told * come + (1.0 - told) * gone
         step = self.process[1] - self.process[0]
         mean[:, self.pixels] += self.weight * (self.process[0] + done * step - gradual)
