@@ -29,11 +29,13 @@ class Reach:
     before, after : int
         Support of the method [days].
     window : int
-        Days around a coarse day that its restoration looks at.
+        Days around a coarse day whose values its restoration uses.
     halo : int
         Fine pixels around a block.
     screening : int
         Days before and after a fine image that its verdicts depend on.
+    spikes : int
+        Days around a coarse value that tell whether it is a spike.
     """
 
     before: int
@@ -41,6 +43,7 @@ class Reach:
     window: int
     halo: int
     screening: int = 0
+    spikes: int = 0
 
     @property
     def fine_before(self) -> int:
@@ -52,11 +55,11 @@ class Reach:
 
     @property
     def coarse_before(self) -> int:
-        return self.fine_before + self.window
+        return self.fine_before + self.window + self.spikes
 
     @property
     def coarse_after(self) -> int:
-        return self.fine_after + self.window
+        return self.fine_after + self.window + self.spikes
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ def plan_days(
     ripeness = maturities(numbers, windows, inputs, reach, as_of)
     looked_at = inputs_of(numbers, windows, inputs, reach)
     # What only speaks for or against an image gives a day no value.
-    fed = np.asarray(inputs_of(numbers, windows, inputs, replace(reach, screening=0)).any(axis=1))
+    fed = np.asarray(inputs_of(numbers, windows, inputs, replace(reach, screening=0, spikes=0)).any(axis=1))
     old_digests, old_maturity = (array.reshape(len(days), -1) for array in published)
     plans = []
     for index, day in enumerate(days):

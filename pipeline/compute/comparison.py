@@ -96,7 +96,7 @@ def made_days(job: Job, window: Window, days: Sequence[int], reach: Reach, folde
     # What is screened goes a cell beyond what a day looks at, so that nothing between two cells is half unknown.
     halo = margin(grid, day_halo(options_of(job.method, job.options).halo())) + grid.scale
     seen, restored = (window.padded(size).clipped(*grid.shape) for size in (halo, reach.halo + grid.scale))
-    with overlay(job.observations, Path(folder)) as scratch, torch.inference_mode():
+    with overlay(job.observations, Path(folder)) as scratch:
         job = replace(job, observations=str(scratch))
         around = {number for day in days for number in range(day - reach.fine_before, day + reach.fine_after + 1)}
         restore_block(job, Block(0, 0, restored), sorted(around))
@@ -106,7 +106,9 @@ def made_days(job: Job, window: Window, days: Sequence[int], reach: Reach, folde
             for start in range(0, len(images), IMAGES_AT_ONCE):
                 screen_block(job, Block(0, 0, seen), sorted(images)[start : start + IMAGES_AT_ONCE])
             screened |= images
-            (fused,) = fuse_block(job, load_block(job, block, [day]), [day])
+            # Left before the day is handed over: the mode belongs to the thread, not to this generator.
+            with torch.inference_mode():
+                (fused,) = fuse_block(job, load_block(job, block, [day]), [day])
             yield encode_reflectance(fused.values.bands), encode_std(fused.values.std)
 
 

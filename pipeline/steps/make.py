@@ -115,7 +115,7 @@ def _restore(area: Area, cluster: Any, job: Any, planned: Plan, learnt: str, pro
     wanted = np.unique((numbers[:, None] + np.arange(-reach.fine_before, reach.fine_after + 1)).ravel())
     coarse = [as_input(area, scene) for scene in planned.scenes if scene.role == "coarse" and scene.id not in planned.failed]
     whole = [area.grid.window]
-    own = Reach(0, 0, reach.window, 0)
+    own = Reach(0, 0, reach.window, 0, spikes=reach.spikes)
     recipe = recipe_hash({"restoration": area.science.restoration.model_dump(), "parameters": learnt, "algorithm": ALGORITHM})
     digests = day_digests(wanted, whole, coarse, own, recipe)[:, 0]
     store = WorkingStore.open(observations_path(area))

@@ -28,12 +28,12 @@ def reach_of(area: Area) -> Reach:
     before, after = options.support()
     own, images = _cells(area, day_halo(options.halo())), screening_reach(area)
     # What is seen through verdicts lies around what the day itself sees.
-    return Reach(before, after, _coarse_reach(area), own * area.grid.scale + images.halo, images.before)
+    return Reach(before, after, images.window, own * area.grid.scale + images.halo, images.before, SPIKE_REACH)
 
 
 def screening_reach(area: Area) -> Reach:
     """How far the verdicts of a fine image look in time and space; no further than its coarse cells when nothing is screened."""
-    grid, screening = area.grid, area.science.screening
+    grid, screening, window = area.grid, area.science.screening, area.science.restoration.window
     # A shifted cell takes its value from beside it.
     shift = (
         max((search_reach(area.products[name].footprint, grid.scale, grid.resolution) for name in coarse_products(area)), default=0)
@@ -41,14 +41,9 @@ def screening_reach(area: Area) -> Reach:
         else 0
     )
     if not screening.enabled:
-        return Reach(0, 0, _coarse_reach(area), shift * grid.scale)
+        return Reach(0, 0, window, shift * grid.scale, spikes=SPIKE_REACH)
     cells = _cells(area, screening.halo(grid.scale, grid.resolution)) + shift
-    return Reach(*screening.support(), _coarse_reach(area), cells * grid.scale)
-
-
-def _coarse_reach(area: Area) -> int:
-    """Days around a coarse day whose values its restoration uses, or judges these by."""
-    return area.science.restoration.window + SPIKE_REACH
+    return Reach(*screening.support(), window, cells * grid.scale, spikes=SPIKE_REACH)
 
 
 def _cells(area: Area, metres: float) -> int:
