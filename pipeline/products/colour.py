@@ -46,6 +46,13 @@ _FIXED_LIMITS: Mapping[str, tuple[float, float]] = {
 }
 
 
+STD_LIMIT = 0.05
+"""1 σ shown in the darkest colour [reflectance]."""
+
+_STD_RAMP = np.array([(246, 244, 238), (244, 207, 140), (226, 130, 60), (160, 40, 40), (80, 10, 50)], np.float64)
+"""Paper over yellow to dark red, evenly spaced from 0 to `STD_LIMIT`."""
+
+
 @dataclass(frozen=True)
 class Stretch:
     """How values become brightness: linear between two limits of each band, then a power.
@@ -136,3 +143,11 @@ def provenance_colours(provenance: np.ndarray) -> np.ndarray:
     for kind, colour in PROVENANCE_COLOURS.items():
         palette[int(kind)] = colour
     return palette[provenance]
+
+
+def std_colours(std: np.ndarray) -> np.ndarray:
+    """(h, w) 1 σ as (h, w, 3) uint8 colours; NaN in the colour of no data."""
+    at = np.clip(np.nan_to_num(std) / STD_LIMIT, 0.0, 1.0)
+    stops = np.linspace(0.0, 1.0, len(_STD_RAMP))
+    shown = np.stack([np.interp(at, stops, channel) for channel in _STD_RAMP.T], axis=-1)
+    return np.where(np.isfinite(std)[..., None], shown, NODATA_COLOUR).round().astype(np.uint8)

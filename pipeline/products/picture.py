@@ -37,6 +37,8 @@ class DayPicture:
         Provenance → share of all fine pixels, counted at full resolution; they add up to 1.
     maturity : Maturity or None
         ``None`` when the cube does not hold it.
+    std : ndarray, (h, w) float32, or None
+        Mean 1 σ of the bands shown; None where the cube does not say, and in thumbnails.
     """
 
     day: date
@@ -45,6 +47,7 @@ class DayPicture:
     provenance: np.ndarray
     shares: Mapping[Provenance, float]
     maturity: Maturity | None = None
+    std: np.ndarray | None = None
 
 
 @contextmanager
@@ -137,6 +140,8 @@ def read_picture(
         factor = max(1, -(-max(height, width) // size))
         blocks = list(_blocks(dataset["provenance"], height, width))
         values = np.stack([_area_mean(dataset[name], index, factor, blocks) for name in names])
+        stated = [dataset[f"uncertainty_{name}"] for name in names if f"uncertainty_{name}" in dataset.data_vars]
+        std = np.mean([_area_mean(variable, index, factor, blocks) for variable in stated], axis=0) if stated else None
         provenance, counts = _provenance(dataset["provenance"], index, factor, blocks)
         if maturity is None and "maturity" in dataset.variables:
             maturity = Maturity(int(dataset["maturity"][index]))
@@ -147,6 +152,7 @@ def read_picture(
             provenance=provenance,
             shares={kind: int(counts[kind]) / (height * width) for kind in Provenance},
             maturity=maturity,
+            std=std,
         )
 
 
@@ -158,7 +164,7 @@ def thumbnail(picture: DayPicture, size: int = 256) -> DayPicture:
     count = [_binned(band, 0, 0, factor) for band in valid.astype(np.float32)]
     values = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=np.array(count) > 0).astype(np.float32)
     rows, columns = (_middles(length, factor) for length in picture.provenance.shape)
-    return replace(picture, values=values, provenance=picture.provenance[np.ix_(rows, columns)])
+    return replace(picture, values=values, provenance=picture.provenance[np.ix_(rows, columns)], std=None)
 
 
 def day_at(dataset: xr.Dataset, index: int) -> date:

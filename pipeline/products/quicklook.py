@@ -1,21 +1,22 @@
-"""One PNG per day: the picture, and beside it the date, where its pixels come from, and a map of that."""
+"""One PNG per day: the picture, and beside it the date, where its pixels come from, and maps of that and of the uncertainty."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 from PIL import Image, ImageDraw
 
 from pipeline.products.colour import (
     PROVENANCE_COLOURS,
     PROVENANCE_LABELS,
+    STD_LIMIT,
     Stretch,
     colours,
     fixed_stretch,
     provenance_colours,
+    std_colours,
 )
 from pipeline.products.drawing import FAINT_INK, MATURITY_COLOURS, PAPER, RULE, percent, png_bytes, share_bar, text
 from pipeline.products.picture import DayPicture, read_picture
@@ -23,7 +24,9 @@ from pipeline.vocabulary import Maturity, Provenance
 
 _PANEL = 260
 _MARGIN = 16
-_LEAST_HEIGHT = 470
+_LEAST_HEIGHT = 620
+_WORDS = 28
+"""Height of the words between two maps."""
 
 
 def quicklook_png(
@@ -99,7 +102,7 @@ def _panel(sheet: Image.Image, left: int, picture: DayPicture, stretch: Stretch,
         text(draw, (left + 20, line), PROVENANCE_LABELS[kind], 13)
         text(draw, (right, line), percent(share), 13, FAINT_INK, anchor="ra")
         line += 20
-    _provenance_map(sheet, (left, line + 10, right, sheet.height - _MARGIN), picture.provenance)
+    _maps(sheet, (left, line + 10, right, sheet.height - _MARGIN), picture)
 
 
 def _subtitle(picture: DayPicture, stretch: Stretch) -> str:
@@ -109,10 +112,21 @@ def _subtitle(picture: DayPicture, stretch: Stretch) -> str:
     return f"{picture.bands[0]}, brown {low:.2g} to green {high:.2g}"
 
 
-def _provenance_map(sheet: Image.Image, box: tuple[int, int, int, int], provenance: np.ndarray) -> None:
+def _maps(sheet: Image.Image, box: tuple[int, int, int, int], picture: DayPicture) -> None:
+    """Provenance, and under it the uncertainty where the cube states it."""
     left, top, right, bottom = box
-    height, width = provenance.shape
-    scale = min((right - left) / width, (bottom - top) / height)
+    height, width = picture.provenance.shape
+    maps = [provenance_colours(picture.provenance)]
+    room = bottom - top
+    if picture.std is not None:
+        maps.append(std_colours(picture.std))
+        room = (room - _WORDS) // 2
+    scale = min((right - left) / width, room / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    # Nearest: a mixture of two codes' colours would read as a third.
-    sheet.paste(Image.fromarray(provenance_colours(provenance)).resize(size, Image.Resampling.NEAREST), (left, top))
+    for number, shown in enumerate(maps):
+        if number:
+            text(ImageDraw.Draw(sheet), (left, top + 6), f"mean 1 σ of the bands, dark from {STD_LIMIT:g}", 13, FAINT_INK)
+            top += _WORDS
+        # Nearest: a mixture of two codes' colours would read as a third.
+        sheet.paste(Image.fromarray(shown).resize(size, Image.Resampling.NEAREST), (left, top))
+        top += size[1]

@@ -19,11 +19,13 @@ from pipeline.grid import Grid, day_number
 from pipeline.products.colour import (
     NODATA_COLOUR,
     PROVENANCE_COLOURS,
+    STD_LIMIT,
     Stretch,
     colours,
     fixed_stretch,
     percentile_stretch,
     provenance_colours,
+    std_colours,
 )
 from pipeline.products.contact_sheet import contact_sheet_png
 from pipeline.products.drawing import percent
@@ -223,3 +225,9 @@ def test_a_staging_is_shown_like_a_cube(cube: Path, grid: Grid) -> None:
     assert np.isnan(empty.values).all()
     assert empty.shares[Provenance.MISSING] == 1.0
     assert empty.maturity is None
+
+
+def test_the_uncertainty_is_paper_where_it_is_nothing_and_darkens_to_its_limit() -> None:
+    shown = std_colours(np.array([[0.0, STD_LIMIT / 2, STD_LIMIT, 1.0, np.nan]])).astype(int).sum(axis=-1)[0]
+    assert shown[0] > shown[1] > shown[2] == shown[3]
+    assert tuple(std_colours(np.array([[np.nan]]))[0, 0]) == NODATA_COLOUR
