@@ -238,7 +238,7 @@ class Smoother:
         gain, std_scale = (centre.new_tensor(values)[:, None] for values in (known.coarse_gain, known.std_scale))
         seen = [bool(state.references.clear[index][pixels].any()) for index in view.indices]
         places = [place for place, some in enumerate(seen) if some]
-        posterior, breaks, seen_days = None, {}, []
+        posterior, breaks, seen_days, least, most = None, {}, [], centre, centre
         if places:
             anomaly = centre.new_empty((len(places), bands, height, width))
             lifting = Lifting(view.anomaly, scale, *cells, places)
@@ -259,6 +259,8 @@ class Smoother:
             seen_days = [view.days[place] for place in places]
             posterior = condition(known.prior(centre), seen_days, precision, residual, anomaly)
             breaks = {gap: Breaks.between(posterior, anomaly, gap) for gap in {bisect_left(seen_days, day) for day in targets}}
+            known_anomaly = torch.where((precision > 0)[:, None], anomaly, 0.0)
+            least, most = known_anomaly.amin(dim=0), known_anomaly.amax(dim=0)
         else:
             base, follow = centre.flatten(1), torch.ones_like(gain)
         for day, mean, std in zip(targets, means, stds, strict=True):
@@ -267,6 +269,8 @@ class Smoother:
             now = now.nan_to_num()
             if posterior is not None:
                 moved, variance = posterior.at(day, now)
+                # A gain of a pixel's own holds for anomalies as it was learnt from, and no further: snow and floods lie far beyond.
+                moved.addcmul_(posterior.gain, torch.minimum(torch.maximum(now, least), most) - now)
                 if (broken := breaks[bisect_left(seen_days, day)]) is not None:
                     broken.mix(posterior, day, now, moved, variance)
                 now = moved.addcmul_(now, follow).add_(base)

@@ -214,3 +214,16 @@ def test_snow_with_no_image_on_the_other_side_lies_on_while_the_coarse_stays_wha
     (found,) = method.days(method.prepare(snowy, {}, CPU), [later])
     off = float((found.mean - world.truth_of(later)).mean())
     assert abs(off - (0.0 if melts else 0.5)) < 0.12
+
+
+def test_the_gain_of_a_pixel_is_not_carried_beyond_the_anomalies_it_was_learnt_from():
+    world = make_world(seed=6, every=12, cloud=0.0)
+    method, target = Smoother(SmootherOptions(cloud_reach=0.0)), world.block.fine_days[5] + 5
+    bright = world.block.coarse.clone()
+    bright[target - FIRST] += 0.5
+    parameters = {"gain_std": 0.5, "coarse_gain": [1.0], "process": [0.02]}
+    plain, lifted = (
+        next(iter(method.days(method.prepare(dataclasses.replace(world.block, coarse=coarse), parameters, CPU), [target]))).mean
+        for coarse in (world.block.coarse, bright)
+    )
+    assert float((lifted - plain - 0.5).abs().max()) < 0.15
