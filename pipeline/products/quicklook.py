@@ -125,7 +125,7 @@ def _maps(sheet: Image.Image, box: tuple[int, int, int, int], picture: DayPictur
     size = max(1, round(width * scale)), max(1, round(height * scale))
     for number, shown in enumerate(maps):
         if number:
-            text(ImageDraw.Draw(sheet), (left, top + 6), f"mean 1 σ of the bands, dark from {STD_LIMIT:g}", 13, FAINT_INK)
+            text(ImageDraw.Draw(sheet), (left, top + 6), f"mean uncertainty, dark from {STD_LIMIT:g}", 13, FAINT_INK)
             top += _WORDS
         # Nearest: a mixture of two codes' colours would read as a third.
         sheet.paste(Image.fromarray(shown).resize(size, Image.Resampling.NEAREST), (left, top))
