@@ -124,6 +124,8 @@ class View:
         The coarse of their days about it, 0 where unknown.
     unknown : Tensor, (K, Y, X), or None
         1 where a band is unknown; None when all are known.
+    land : Tensor, (y, x), or None
+        0 on water: what moves in its cell is the shore, not the water. 1 elsewhere; None when there is nothing but land.
     """
 
     indices: Sequence[int]
@@ -132,6 +134,7 @@ class View:
     centre: Tensor
     anomaly: Tensor
     unknown: Tensor | None
+    land: Tensor | None
 
 
 class Smoother:
@@ -191,6 +194,7 @@ class Smoother:
             centre=centre,
             anomaly=anomaly.nan_to_num_(),
             unknown=lost.any(dim=1).to(coarse.dtype) if bool(lost.any()) else None,
+            land=land_of(references, indices),
         )
 
     def _solved(self, state: State, view: View, targets: Sequence[int]) -> dict[int, DayPrediction]:
@@ -255,6 +259,10 @@ class Smoother:
             base = _where_unknown(centre.flatten(1), values, precision)
             # Where nothing was seen the coarse speaks for itself.
             follow = torch.where((precision > 0).any(dim=0), gain, 1.0)
+            if view.land is not None:
+                land = view.land[pixels].flatten()
+                follow = follow * land
+                anomaly *= land
             residual = values.sub_(base).nan_to_num_().addcmul_(anomaly, gain, value=-1)
             seen_days = [view.days[place] for place in places]
             posterior = condition(known.prior(centre), seen_days, precision, residual, anomaly)
@@ -288,6 +296,16 @@ def bare_precision(references: References, index: int, noise: float, options: Sm
     """As `precision_of`, and 0 where an image shows snow."""
     precision, surface = precision_of(references, index, noise, options), references.block.fine_surface
     return precision if surface is None else precision.masked_fill_(surface[index] == int(Surface.SNOW), 0.0)
+
+
+def land_of(references: References, indices: Sequence[int]) -> Tensor | None:
+    """1 (y, x) on land, 0 where most clear images of those chosen show water; None when there is nothing but land."""
+    surface = references.block.fine_surface
+    if surface is None or not indices:
+        return None
+    clear = references.clear[list(indices)]
+    water = 2 * ((surface[list(indices)] == int(Surface.WATER)) & clear).sum(dim=0) > clear.sum(dim=0)
+    return (~water).to(references.block.fine.dtype) if bool(water.any()) else None
 
 
 def condition(prior: Prior, days: Sequence[int], precision: Tensor, residual: Tensor, anomaly: Tensor) -> Posterior:

@@ -18,7 +18,7 @@ from pipeline.operators.reach import SPIKE_REACH, day_halo, search_reach
 from pipeline.planning import Input, Reach, recipe_hash
 from pipeline.steps.parameters import Versions
 
-ALGORITHM = 5
+ALGORITHM = 6
 """Raised when a change in the code changes pixels: days made before are then made again."""
 
 

@@ -227,3 +227,19 @@ def test_the_gain_of_a_pixel_is_not_carried_beyond_the_anomalies_it_was_learnt_f
         for coarse in (world.block.coarse, bright)
     )
     assert float((lifted - plain - 0.5).abs().max()) < 0.15
+
+
+def test_water_does_not_follow_the_coarse_of_its_shore():
+    world = make_world(seed=6, every=12, cloud=0.0)
+    block, target = world.block, world.block.fine_days[5] + 5
+    surface = torch.zeros(block.fine[:, 0].shape, dtype=torch.uint8)
+    surface[:, :, :16] = int(Surface.WATER)
+    surface[:5, :, 16:24] = int(Surface.WATER)  # a flood: less than half of the images
+    bright = block.coarse.clone()
+    bright[target - FIRST] += 0.1
+    method, parameters = Smoother(SmootherOptions(cloud_reach=0.0)), {"gain_std": 0.0, "coarse_gain": [1.0]}
+    worlds = [dataclasses.replace(block, coarse=coarse, fine_surface=surface) for coarse in (block.coarse, bright)]
+    plain, lifted = (next(iter(method.days(method.prepare(seen, parameters, CPU), [target]))).mean for seen in worlds)
+    moved = lifted - plain
+    assert float(moved[:, :, :16].abs().max()) < 0.02
+    torch.testing.assert_close(moved[:, :, 24:], torch.full_like(moved[:, :, 24:], 0.1), atol=0.02, rtol=0.0)
