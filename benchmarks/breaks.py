@@ -408,6 +408,7 @@ def _without_next(case: Case, line: Sequence[Entrant], parameters: Mapping[str, 
             coarse=raw.coarse[known],
             coarse_std=raw.coarse_std[known],
             coarse_days=raw.coarse_days[known],
+            coarse_layers={name: layer[known] for name, layer in raw.coarse_layers.items()},
         )
         with torch.inference_mode():
             then = applied(then, screen(then, BANDS, then.fine_surface))

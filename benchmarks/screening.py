@@ -173,6 +173,7 @@ def _as_of(block: FusionInput, surface: torch.Tensor, more: int) -> Verdicts:
             coarse=block.coarse[:until],
             coarse_std=block.coarse_std[:until],
             coarse_days=block.coarse_days[:until],
+            coarse_layers={name: layer[:until] for name, layer in block.coarse_layers.items()},
         )
         found[index] = screen(then, BANDS, surface[kept]).verdict[kept.index(index)].numpy()
     return found

@@ -299,6 +299,7 @@ def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> Fus
         scale=left.scale,
         resolution=left.resolution,
         fine_surface=None if left.fine_surface is None else torch.from_numpy(left.fine_surface),
+        bands=left.bands,
     )
     learnt = experiment.coarse.bias == "learnt"
     if experiment.screening:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -251,16 +250,7 @@ def _cropped(case: Case, row: int, col: int) -> tuple[FusionInput, tuple[int, in
     height, width = block.coarse.shape[-2:]
     cells = Window(row // scale - _CROP, col // scale - _CROP, 2 * _CROP + 1, 2 * _CROP + 1).clipped(height, width)
     pixels = cells.fine(scale)
-    made = replace(
-        block,
-        fine=block.fine[(..., *pixels.slices)],
-        fine_doubt=None if block.fine_doubt is None else block.fine_doubt[(..., *pixels.slices)],
-        fine_surface=None if block.fine_surface is None else block.fine_surface[(..., *pixels.slices)],
-        coarse=block.coarse[(..., *cells.slices)],
-        coarse_std=block.coarse_std[(..., *cells.slices)],
-        origin=(block.origin[0] + cells.row, block.origin[1] + cells.col),
-    )
-    return made, (row - pixels.row, col - pixels.col)
+    return block.window(cells), (row - pixels.row, col - pixels.col)
 
 
 def _pairs(answer: Answer, label: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -87,7 +87,7 @@ def predict(
     ----------
     entrant : Entrant
     block : FusionInput
-        Without the images that are predicted.
+        Without the images that are predicted. The method gets no extra layer that its `MethodSpec.needs` does not name.
     days : sequence of int
         Day numbers, increasing.
     cache : Path, optional
@@ -95,6 +95,7 @@ def predict(
     parameters : mapping, optional
         Learnt elsewhere; nothing is learnt from the block then.
     """
+    block = block.asked(spec_of(entrant.method).needs)
     path = None if cache is None else cache / f"{entrant.method}-{_key(entrant, block, days, parameters)}.npz"
     if path is not None and path.exists():
         return _kept(path, days)
@@ -123,7 +124,8 @@ def predict(
 def _key(entrant: Entrant, block: FusionInput, days: Sequence[int], parameters: Mapping[str, Any] | None) -> str:
     optional = {"doubt": block.fine_doubt, "surface": block.fine_surface}
     given = {name: layer for name, layer in optional.items() if layer is not None}
-    described = [block.fine_days, block.coarse_days, block.scale, block.resolution, block.origin, sorted(block.layers), list(days)]
+    place = [block.scale, block.resolution, block.origin, block.bands]
+    described = [block.fine_days, block.coarse_days, *place, sorted(block.layers), list(days)]
     chosen = options_of(entrant.method, entrant.options).model_dump(mode="json")
     return digest(
         code_of(entrant.method),
@@ -136,6 +138,7 @@ def _key(entrant: Entrant, block: FusionInput, days: Sequence[int], parameters: 
         block.coarse_std,
         *(part for named in given.items() for part in named),
         *(block.layers[name] for name in sorted(block.layers)),
+        *(part for name in sorted(block.coarse_layers) for part in (name, block.coarse_layers[name])),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -68,15 +68,7 @@ class BlockInput:
         cells = keep.coarse(fusion.scale)
         fine, coarse = (..., *keep.slices), (..., *cells.slices)
         return BlockInput(
-            fusion=replace(
-                fusion,
-                fine=fusion.fine[fine],
-                fine_doubt=None if fusion.fine_doubt is None else fusion.fine_doubt[fine],
-                fine_surface=None if fusion.fine_surface is None else fusion.fine_surface[fine],
-                coarse=fusion.coarse[coarse],
-                coarse_std=fusion.coarse_std[coarse],
-                origin=(fusion.origin[0] + cells.row, fusion.origin[1] + cells.col),
-            ),
+            fusion=fusion.window(cells),
             observed={day: image[fine] for day, image in self.observed.items()},
             inner=self.inner.relative_to(keep),
             reasons=self.reasons[fine],

@@ -61,7 +61,7 @@ def read_window(job: Job, window: Window, first: int, last: int, judged: bool) -
     cell = grid.resolution * grid.scale
     origin = (round(-grid.north / cell) + cells.row, round(grid.west / cell) + cells.col)
     coarse = torch.from_numpy(mean), torch.from_numpy(std)
-    return Observed(as_input(grid, fine, doubt, coarse, range(first, last + 1), origin), fine.reasons, suspect, observed)
+    return Observed(as_input(job, fine, doubt, coarse, range(first, last + 1), origin), fine.reasons, suspect, observed)
 
 
 def level(job: Job, window: Window, fusion: FusionInput) -> None:
@@ -75,7 +75,7 @@ def level(job: Job, window: Window, fusion: FusionInput) -> None:
 
 
 def as_input(
-    grid: Grid,
+    job: Job,
     fine: FineStack,
     doubt: np.ndarray | None,
     coarse: tuple[torch.Tensor, torch.Tensor],
@@ -93,9 +93,10 @@ def as_input(
         coarse=coarse[0],
         coarse_std=coarse[1],
         coarse_days=tuple(coarse_days),
-        scale=grid.scale,
-        resolution=grid.resolution,
+        scale=job.grid.scale,
+        resolution=job.grid.resolution,
         origin=origin,
+        bands=job.bands,
     )
 
 

@@ -7,11 +7,13 @@ gets an honest error of every method from every clear pixel for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
+
+from pipeline.grid import Window
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +44,16 @@ class FusionInput:
     origin : tuple of int
         (row, column) of the first coarse cell on the lattice of the CRS.
     layers : mapping
-        Optional extra layers (y, x) by name.
+        Optional extra layers (y, x) float32 by name, NaN = unknown: ``ndvi_median``, the annual median of clear snow-free fine NDVI.
     fine_doubt : Tensor, (K, y, x) float32, or None
         Factor of `fine_std` of each pixel: high aerosol, values below zero; None when it is 1 everywhere.
     fine_surface : Tensor, (K, y, x) uint8, or None
         `Surface` codes of what each pixel showed; None when nothing is known but land.
+    bands : tuple of str, (B,)
+        STAC common names; empty when they are not known.
+    coarse_layers : mapping
+        Optional extra coarse series (T, Y, X) float32 by name, of `coarse_days`, NaN = unknown: ``red_250m``, ``nir_250m`` [reflectance]
+        and ``ndvi_250m`` [1].
     """
 
     fine: torch.Tensor
@@ -61,6 +68,28 @@ class FusionInput:
     layers: Mapping[str, torch.Tensor] = field(default_factory=dict)
     fine_doubt: torch.Tensor | None = None
     fine_surface: torch.Tensor | None = None
+    bands: tuple[str, ...] = ()
+    coarse_layers: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def window(self, cells: Window) -> FusionInput:
+        """The part of the block on some of its coarse cells; shares memory."""
+        fine, coarse = (..., *cells.fine(self.scale).slices), (..., *cells.slices)
+        return replace(
+            self,
+            fine=self.fine[fine],
+            fine_doubt=None if self.fine_doubt is None else self.fine_doubt[fine],
+            fine_surface=None if self.fine_surface is None else self.fine_surface[fine],
+            coarse=self.coarse[coarse],
+            coarse_std=self.coarse_std[coarse],
+            origin=(self.origin[0] + cells.row, self.origin[1] + cells.col),
+            layers={name: layer[fine] for name, layer in self.layers.items()},
+            coarse_layers={name: layer[coarse] for name, layer in self.coarse_layers.items()},
+        )
+
+    def asked(self, needs: Collection[str]) -> FusionInput:
+        """The block with those of the extra layers only that a method needs, as `MethodSpec.needs` names them."""
+        layers = {name: layer for name, layer in self.layers.items() if name in needs}
+        return replace(self, layers=layers, coarse_layers=self.coarse_layers if "coarse_layers" in needs else {})
 
     def measured(self, index: int) -> torch.Tensor:
         """1 σ of the values of a fine image, (B, 1, 1) or (B, y, x)."""
@@ -123,7 +152,8 @@ class MethodSpec:
         Its options; unknown keys are refused. It offers ``halo()`` [m] and
         ``support()`` (days before, days after).
     needs : frozenset of str
-        Out of ``references``, ``coarse``, ``training``.
+        Out of ``references``, ``coarse``, ``training``, and of the extra layers ``ndvi_median`` and ``coarse_layers``: what is not named
+        here is not made and not read.
     control : bool
         One of the six controls every score stands beside.
     """

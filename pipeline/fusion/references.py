@@ -48,6 +48,8 @@ class References:
             layers={name: layer.to(device) for name, layer in block.layers.items()},
             fine_doubt=None if block.fine_doubt is None else block.fine_doubt.to(device),
             fine_surface=None if block.fine_surface is None else block.fine_surface.to(device),
+            bands=block.bands,
+            coarse_layers={name: layer.to(device) for name, layer in block.coarse_layers.items()},
         )
         clear = torch.empty((len(moved.fine), *moved.fine.shape[-2:]), dtype=torch.bool, device=device)
         for image, seen in zip(moved.fine, clear, strict=True):

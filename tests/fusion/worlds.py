@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from pipeline.fusion.interface import FusionInput
+from pipeline.grid import Window
 from pipeline.operators.resample import area_mean
 
 FIRST = 20000
@@ -67,7 +67,4 @@ def make_world(
 
 def cropped(block: FusionInput, row: int, col: int, height: int, width: int) -> FusionInput:
     """The window of some coarse cells, with its place on the lattice."""
-    s = block.scale
-    fine = block.fine[..., row * s : (row + height) * s, col * s : (col + width) * s]
-    cells = (..., slice(row, row + height), slice(col, col + width))
-    return dataclasses.replace(block, fine=fine, coarse=block.coarse[cells], coarse_std=block.coarse_std[cells], origin=(row, col))
+    return block.window(Window(row, col, height, width))
