@@ -36,3 +36,7 @@ class StoreError(LandfuseError):
 
 class RejectedError(LandfuseError):
     """Staged days did not pass validation; nothing was published."""
+
+
+class WeightsError(LandfuseError):
+    """A file of weights or a checkpoint is not what it should be."""
