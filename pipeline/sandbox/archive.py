@@ -22,10 +22,47 @@ from rasterio.transform import Affine
 
 from pipeline.errors import StoreError
 from pipeline.grid import Grid, day_number, days_between
-from pipeline.sandbox.items import LANDSAT, MODIS, collection, landsat_files, landsat_item, modis_file, modis_id, modis_item
+from pipeline.sandbox.items import (
+    COMPOSITES,
+    LANDSAT,
+    MODIS,
+    collection,
+    composite_file,
+    composite_item,
+    landsat_files,
+    landsat_item,
+    modis_file,
+    modis_id,
+    modis_item,
+)
 from pipeline.sandbox.landsat import landsat_scenes
 from pipeline.sandbox.landscape import Canvas
-from pipeline.sandbox.modis import AFTER, BEFORE, FILL, QUALITY_FILL, SINUSOIDAL, Lattice, Look, compose, lattices, looks, missing_day
+from pipeline.sandbox.modis import (
+    AFTER,
+    BEFORE,
+    FILL,
+    QUALITY_FILL,
+    SINUSOIDAL,
+    Lattice,
+    Look,
+    compose,
+    lattices,
+    looks,
+    missing_day,
+    views,
+)
+from pipeline.sandbox.modis250 import (
+    PARTS,
+    REFLECTANCE,
+    VEGETATION,
+    Mask,
+    Series,
+    SharpLook,
+    reflectance_composite,
+    sharp_looks,
+    vegetation_composite,
+    water_cells,
+)
 from pipeline.sandbox.noise import key_of, uniform
 from pipeline.sandbox.orbit import Pass, passes
 from pipeline.sandbox.sky import Sky
@@ -36,6 +73,9 @@ MARGIN = 112
 """Fine pixels around the area that the simulation needs: scenes and footprints reach beyond it."""
 
 _DAYS_PER_TASK = 8
+_COMPOSE = {REFLECTANCE: reflectance_composite, VEGETATION: vegetation_composite}
+_FILLS = {"sur_refl_b01": -28672, "sur_refl_b02": -28672, "sur_refl_state_250m": 65535, "250m_16_days_NDVI": -3000}
+_FILLS |= {"250m_16_days_VI_Quality": 65535, "250m_16_days_composite_day_of_the_year": -1, "250m_16_days_pixel_reliability": -1}
 
 Progress = Callable[[str, int, int], None]
 _Task = tuple[Any, ...]
@@ -56,6 +96,9 @@ class SandboxSpec:
         Mean share of the sky that is covered, 0–1.
     landsat7 : bool
         Add Landsat 7 with its missing scan lines.
+    composites : bool
+        Add the 250 m products MOD09Q1, MYD09Q1 (reflectance of 8 days), MOD13Q1 and MYD13Q1 (NDVI of 16 days) of all
+        composites that hold one of the days.
     """
 
     grid: Grid
@@ -64,6 +107,7 @@ class SandboxSpec:
     seed: int = 1
     cloudiness: float = 0.5
     landsat7: bool = False
+    composites: bool = False
 
     def __post_init__(self) -> None:
         if self.last_day < self.first_day:
@@ -77,8 +121,12 @@ class SandboxSpec:
         return World(self.seed, self.grid, self.first_day, self.last_day)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping; `from_dict` is its inverse."""
-        return {**asdict(self), "first_day": self.first_day.isoformat(), "last_day": self.last_day.isoformat()}
+        """A JSON-ready mapping; `from_dict` is its inverse.
+
+        Without composites it is what it was before there were any, so what was kept by it is still found.
+        """
+        record = {**asdict(self), "first_day": self.first_day.isoformat(), "last_day": self.last_day.isoformat()}
+        return record if self.composites else {key: value for key, value in record.items() if key != "composites"}
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> SandboxSpec:
@@ -115,7 +163,7 @@ def write_sandbox(folder: Path | str, spec: SandboxSpec, progress: Progress | No
         New or empty.
     spec : SandboxSpec
     progress : callable, optional
-        Called as ``progress(stage, done, total)`` with stage ``"landsat and modis"`` or ``"mcd43a4"``.
+        Called as ``progress(stage, done, total)`` with stage ``"landsat and modis"`` or ``"modis products"``.
     workers : int, optional
         Processes (spawned, so that a script needs ``if __name__ == "__main__"``); 1 = work in this one.
         By default 1 for small sandboxes, else as many as there are cores, at most 4.
@@ -123,7 +171,8 @@ def write_sandbox(folder: Path | str, spec: SandboxSpec, progress: Progress | No
     Returns
     -------
     Path
-        The ``catalog.json``: root → collections ``landsat-c2-l2`` and ``modis-43A4-061`` → items, with relative links and hrefs.
+        The ``catalog.json``: root → collections ``landsat-c2-l2`` and ``modis-43A4-061``, with `SandboxSpec.composites` also
+        ``modis-09Q1-061`` and ``modis-13Q1-061`` → items, with relative links and hrefs.
 
     Raises
     ------
@@ -136,25 +185,49 @@ def write_sandbox(folder: Path | str, spec: SandboxSpec, progress: Progress | No
     folder.mkdir(parents=True, exist_ok=True)
     longitude = spec.grid.longitude
     flights = passes(longitude, _latitude(spec), spec.first_day, spec.last_day, spec.landsat7)
-    days = days_between(spec.first_day - timedelta(days=BEFORE), spec.last_day + timedelta(days=AFTER))
+    composites = _composites(spec)
+    days = _days_of_looks(spec, composites)
     first_tasks: list[_Task] = [(_write_pass, flight) for flight in flights]
     first_tasks += [(_look_at, chunk) for chunk in _chunks(days, _DAYS_PER_TASK)]
     items: list[tuple[str, dict[str, Any]]] = []
     seen: dict[date, list[list[Look]]] = {}
+    sharp: dict[date, list[list[SharpLook]]] = {}
     with _crew(folder, spec, _worker_count(spec, workers)) as run:
         for result in run("landsat and modis", first_tasks, progress):
-            if isinstance(result, dict):
-                seen.update(result)
-            else:
+            if isinstance(result, list):
                 items += result
-        second_tasks = []
+            else:
+                seen.update(result[0])
+                sharp.update(result[1])
+        second_tasks: list[_Task] = []
         for chunk in _chunks(days_between(spec.first_day, spec.last_day), _DAYS_PER_TASK):
             reach = days_between(chunk[0] - timedelta(days=BEFORE), chunk[-1] + timedelta(days=AFTER))
             second_tasks.append((_write_nbar, chunk, {day: seen[day] for day in reach}))
-        for result in run("mcd43a4", second_tasks, progress):
+        for series, aqua, start in composites:
+            second_tasks.append((_write_composite, series, aqua, start, [sharp[day] for day in _held(series, start)]))
+        for result in run("modis products", second_tasks, progress):
             items += result
     (folder / "sandbox.json").write_text(json.dumps(spec.to_dict(), indent=1), encoding="utf-8")
     return _write_catalog(folder, spec, [item for _, item in sorted(items, key=lambda entry: entry[0])])
+
+
+def _composites(spec: SandboxSpec) -> list[tuple[Series, bool, date]]:
+    """Product, sensor and first day of the composites that a spec asks for."""
+    if not spec.composites:
+        return []
+    every = [(series, aqua) for series in COMPOSITES for aqua in (False, True)]
+    return [(series, aqua, start) for series, aqua in every for start in series.starts(aqua, spec.first_day, spec.last_day)]
+
+
+def _held(series: Series, start: date) -> list[date]:
+    """The days of a composite."""
+    return days_between(start, start + timedelta(days=series.days - 1))
+
+
+def _days_of_looks(spec: SandboxSpec, composites: Sequence[tuple[Series, bool, date]]) -> list[date]:
+    """Days on which MODIS looks, so that all products of the period can be made."""
+    days = days_between(spec.first_day - timedelta(days=BEFORE), spec.last_day + timedelta(days=AFTER))
+    return sorted({*days, *(day for series, _, start in composites for day in _held(series, start))})
 
 
 def _latitude(spec: SandboxSpec) -> float:
@@ -183,11 +256,14 @@ class _Studio:
     scenery: Scenery
     sky: Sky
     places: list[Lattice]
+    water: list[Mask]
 
     @classmethod
     def build(cls, folder: Path, spec: SandboxSpec) -> _Studio:
         scenery = Scenery(spec.seed, Canvas.around(spec.grid, MARGIN), spec.world.latitude)
-        return cls(folder, spec, scenery, Sky(spec.seed, scenery.weather, spec.cloudiness), lattices(spec.grid))
+        places = lattices(spec.grid)
+        water = [water_cells(scenery, spec.grid, place) for place in places] if spec.composites else []
+        return cls(folder, spec, scenery, Sky(spec.seed, scenery.weather, spec.cloudiness), places, water)
 
 
 _studio: _Studio | None = None
@@ -243,8 +319,16 @@ def _write_pass(studio: _Studio, flight: Pass) -> list[tuple[str, dict[str, Any]
     return written
 
 
-def _look_at(studio: _Studio, days: list[date]) -> dict[date, list[list[Look]]]:
-    return {day: looks(studio.scenery, studio.sky, studio.spec.grid, studio.places, day) for day in days}
+def _look_at(studio: _Studio, days: list[date]) -> tuple[dict[date, list[list[Look]]], dict[date, list[list[SharpLook]]]]:
+    """What MODIS sees by day and lattice, on 500 m cells and, where the composites are asked for, on those of 250 m."""
+    spec, places = studio.spec, studio.places
+    coarse, sharp = {}, {}
+    for day in days:
+        seen = views(studio.scenery, studio.sky, day)
+        coarse[day] = looks(seen, spec.seed, spec.grid, places)
+        if spec.composites:
+            sharp[day] = sharp_looks(seen, spec.seed, spec.grid, places, studio.water)
+    return coarse, sharp
 
 
 def _write_nbar(studio: _Studio, days: list[date], seen: dict[date, list[list[Look]]]) -> list[tuple[str, dict[str, Any]]]:
@@ -264,6 +348,25 @@ def _write_nbar(studio: _Studio, days: list[date], seen: dict[date, list[list[Lo
                     _write_cog(home / modis_file(item_id, band, False), nbar.values[number], SINUSOIDAL, place.transform, FILL)
                     _write_cog(home / modis_file(item_id, band, True), nbar.quality[number], SINUSOIDAL, place.transform, QUALITY_FILL)
                 written.append((f"{MODIS}/{day}/{item_id}", modis_item(place, day, produced)))
+    return written
+
+
+def _write_composite(
+    studio: _Studio, series: Series, aqua: bool, start: date, seen: list[list[list[SharpLook]]]
+) -> list[tuple[str, dict[str, Any]]]:
+    """One composite of one sensor, for every lattice; nothing where the sensor was out of order on all of its days."""
+    written = []
+    for index, place in enumerate(studio.places):
+        used = [look for found in seen for look in found[index] if look.aqua == aqua]
+        if not used:
+            continue
+        cells, files = place.divided(PARTS), _COMPOSE[series](used)
+        item = composite_item(series, aqua, cells, start, {asset: str(pixels.dtype) for asset, pixels in files.items()})
+        home = studio.folder / COMPOSITES[series] / item["id"]
+        home.mkdir(parents=True)
+        for asset, pixels in files.items():
+            _write_cog(home / composite_file(item["id"], asset), pixels, SINUSOIDAL, cells.transform, _FILLS.get(asset))
+        written.append((f"{COMPOSITES[series]}/{start}/{item['id']}", item))
     return written
 
 
@@ -317,7 +420,7 @@ def _write_catalog(folder: Path, spec: SandboxSpec, items: list[dict[str, Any]])
     """Items, collections and root, linked by relative hrefs."""
     bbox = list(spec.grid.lonlat_bounds)
     root_links = [_link("root", "./catalog.json")]
-    for name in (LANDSAT, MODIS):
+    for name in (LANDSAT, MODIS, *(COMPOSITES.values() if spec.composites else ())):
         mine = [item for item in items if item["collection"] == name]
         document = collection(name, bbox, spec.first_day, spec.last_day)
         document["links"] = [_link("root", "../catalog.json"), _link("parent", "../catalog.json")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -13,16 +14,23 @@ from scipy.spatial import ConvexHull
 
 from pipeline.sandbox.landsat import OFFSET, SCALE, LandsatScene
 from pipeline.sandbox.modis import AFTER, SINUSOIDAL, Lattice
+from pipeline.sandbox.modis250 import REFLECTANCE, VEGETATION, Series
 from pipeline.vocabulary import BANDS
 
 LANDSAT = "landsat-c2-l2"
 MODIS = "modis-43A4-061"
+COMPOSITES = {REFLECTANCE: "modis-09Q1-061", VEGETATION: "modis-13Q1-061"}
 
 _GEOTIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
 _OLI = {"blue": "2", "green": "3", "red": "4", "nir08": "5", "swir16": "6", "swir22": "7"}
 _ETM = {"blue": "1", "green": "2", "red": "3", "nir08": "4", "swir16": "5", "swir22": "7"}
 _MODIS_BAND = {"red": 1, "nir08": 2, "blue": 3, "green": 4, "swir16": 6, "swir22": 7}
+_BAND_NAMES = {"sur_refl_b01": "red", "sur_refl_b02": "nir08"}
+_SCALED = {*_BAND_NAMES, "250m_16_days_NDVI"}
+_RELIABILITY = ("good data", "marginal data", "snow or ice", "cloudy data")
+_DAYS_TO_PRODUCT = {REFLECTANCE: 9, VEGETATION: 21}
 _EXTENSION = "https://stac-extensions.github.io"
+_MODIS_EXTENSIONS = ["projection/v1.1.0", "raster/v1.1.0", "eo/v1.1.0", "classification/v1.0.0"]
 _QA_BITS = {
     "fill": (0, 1),
     "dilated_cloud": (1, 1),
@@ -128,7 +136,6 @@ def modis_item(place: Lattice, day: date, produced: datetime) -> dict[str, Any]:
     item_id = modis_id(place, day, produced)
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     end = start + timedelta(days=AFTER + 1) - timedelta(milliseconds=1)
-    corners, ring = _outline(place)
     assets: dict[str, Any] = {}
     for quality in (False, True):
         for band in sorted(BANDS, key=_MODIS_BAND.__getitem__):
@@ -146,10 +153,71 @@ def modis_item(place: Lattice, day: date, produced: datetime) -> dict[str, Any]:
                     {"value": 0, "description": "full inversion"},
                     {"value": 1, "description": "magnitude inversion"},
                 ]
-    properties = {
+    properties = _granule_properties(place, produced, start + (end - start) / 2, start, end)
+    return _item(item_id, MODIS, {"type": "Polygon", "coordinates": [_outline(place)[1]]}, properties, assets, _MODIS_EXTENSIONS)
+
+
+def composite_id(series: Series, aqua: bool, place: Lattice, start: date) -> str:
+    """Granule id with sensor, first day, tile and production stamp."""
+    produced = _composite_made(series, start)
+    tile = f"h{place.horizontal:02d}v{place.vertical:02d}"
+    return f"{'MYD' if aqua else 'MOD'}{series.name}.A{start:%Y%j}.{tile}.061.{produced:%Y%j%H%M%S}"
+
+
+def composite_file(item_id: str, asset: str) -> str:
+    """Name of the file of an asset."""
+    return f"{item_id}_{asset}.tif"
+
+
+def composite_item(series: Series, aqua: bool, place: Lattice, start: date, types: Mapping[str, str]) -> dict[str, Any]:
+    """The item of one granule of a composite of 250 m; hrefs are file names.
+
+    As in items made since March 2024: no platform, and no datetime but first and last instant.
+
+    Parameters
+    ----------
+    series : Series
+    aqua : bool
+    place : Lattice
+        Of 250 m cells.
+    start : date
+        First day.
+    types : mapping
+        Asset → type of its numbers.
+    """
+    item_id = composite_id(series, aqua, place, start)
+    first = datetime(start.year, start.month, start.day, tzinfo=UTC)
+    last = first + timedelta(days=series.days) - timedelta(seconds=1)
+    assets: dict[str, Any] = {}
+    for name, data_type in types.items():
+        raster: dict[str, Any] = {"data_type": data_type, "spatial_resolution": 250}
+        assets[name] = {
+            "href": f"./{composite_file(item_id, name)}",
+            "type": _GEOTIFF,
+            "roles": ["data", "reflectance"] if name in _BAND_NAMES else ["data"],
+            "raster:bands": [{"scale": 0.0001, **raster} if name in _SCALED else raster],
+        }
+        if name in _BAND_NAMES:
+            assets[name]["eo:bands"] = [{"name": name, "common_name": _BAND_NAMES[name]}]
+        if name.endswith("pixel_reliability"):
+            assets[name]["classification:classes"] = [{"value": value, "description": text} for value, text in enumerate(_RELIABILITY)]
+    properties = _granule_properties(place, _composite_made(series, start), None, first, last)
+    geometry = {"type": "Polygon", "coordinates": [_outline(place)[1]]}
+    return _item(item_id, COMPOSITES[series], geometry, properties, assets, _MODIS_EXTENSIONS)
+
+
+def _composite_made(series: Series, start: date) -> datetime:
+    """When a granule was made: days after its first one."""
+    return datetime(start.year, start.month, start.day, 3, 46, 38, tzinfo=UTC) + timedelta(days=_DAYS_TO_PRODUCT[series])
+
+
+def _granule_properties(place: Lattice, produced: datetime, instant: datetime | None, start: datetime, end: datetime) -> dict[str, Any]:
+    """What all items of MODIS tell of place and time."""
+    corners, _ = _outline(place)
+    return {
         "created": _stamp(produced),
         "updated": _stamp(produced),
-        "datetime": _stamp(start + (end - start) / 2),
+        "datetime": None if instant is None else _stamp(instant),
         "start_datetime": _stamp(start),
         "end_datetime": _stamp(end),
         "platform": "",
@@ -163,8 +231,6 @@ def modis_item(place: Lattice, day: date, produced: datetime) -> dict[str, Any]:
         "modis:horizontal-tile": place.horizontal,
         "modis:vertical-tile": place.vertical,
     }
-    extensions = ["projection/v1.1.0", "raster/v1.1.0", "eo/v1.1.0", "classification/v1.0.0"]
-    return _item(item_id, MODIS, {"type": "Polygon", "coordinates": [ring]}, properties, assets, extensions)
 
 
 @lru_cache(maxsize=8)

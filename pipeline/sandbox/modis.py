@@ -62,6 +62,8 @@ class Lattice:
         Tile numbers.
     row, col, height, width : int
         Cells within the tile.
+    parts : int
+        Cells along the edge of a 500 m cell: 1, or 2 for the cells of 250 m.
     """
 
     horizontal: int
@@ -70,21 +72,32 @@ class Lattice:
     col: int
     height: int
     width: int
+    parts: int = 1
+
+    @property
+    def cell(self) -> float:
+        """Edge of a cell [m]."""
+        return CELL / self.parts
 
     @property
     def transform(self) -> tuple[float, float, float, float, float, float]:
         """Affine coefficients of the cells [m]."""
-        west = (self.horizontal - 18) * TILE_CELLS * CELL + self.col * CELL
-        north = (9 - self.vertical) * TILE_CELLS * CELL - self.row * CELL
-        return CELL, 0.0, west, 0.0, -CELL, north
+        west = (self.horizontal - 18) * TILE_CELLS * CELL + self.col * self.cell
+        north = (9 - self.vertical) * TILE_CELLS * CELL - self.row * self.cell
+        return self.cell, 0.0, west, 0.0, -self.cell, north
+
+    def divided(self, parts: int) -> Lattice:
+        """The same ground in cells of which `parts` lie along the edge of one of these."""
+        numbers = (number * parts for number in (self.row, self.col, self.height, self.width, self.parts))
+        return Lattice(self.horizontal, self.vertical, *numbers)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def cell_centres(place: Lattice, crs: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Centres of the cells of a lattice in `crs`: x and y, each (height, width)."""
     _, _, west, _, _, north = place.transform
-    x = west + (np.arange(place.width) + 0.5) * CELL
-    y = north - (np.arange(place.height) + 0.5) * CELL
+    x = west + (np.arange(place.width) + 0.5) * place.cell
+    y = north - (np.arange(place.height) + 0.5) * place.cell
     to_crs = Transformer.from_crs(CRS.from_wkt(SINUSOIDAL), crs, always_xy=True)
     return to_crs.transform(*np.meshgrid(x, y))
 
@@ -135,26 +148,52 @@ def view_angles(day: date, aqua: bool) -> tuple[float, float]:
     return 64.0 * abs(position) ** 0.85, 35.0 if (position > 0) != aqua else 145.0
 
 
-def looks(scenery: Scenery, sky: Sky, grid: Grid, places: list[Lattice], day: date) -> list[list[Look]]:
-    """What Terra and Aqua see of a day, for every lattice; no look where a sensor is out of order.
+@dataclass(frozen=True)
+class View:
+    """What one MODIS sensor has before it on one day, in pixels that are finer than its footprint.
+
+    Parameters
+    ----------
+    aqua : bool
+    number : int
+        Day number.
+    canvas : Canvas
+        Where the pixels lie.
+    reflectance : ndarray, (6, y, x) float32
+        Of the ground under haze, shadow and cloud, not normalised for geometry.
+    opacity, shade, snow : ndarray, (y, x) float32
+        Shares of the light from clouds, of direct sunlight taken by them, and of ground under snow.
+    angles : tuple of float
+        Sun zenith, view zenith, relative azimuth [degrees].
+    """
+
+    aqua: bool
+    number: int
+    canvas: Canvas
+    reflectance: Array
+    opacity: Array
+    shade: Array
+    snow: Array
+    angles: tuple[float, float, float]
+
+
+def views(scenery: Scenery, sky: Sky, day: date) -> list[View]:
+    """What lies before Terra and Aqua on a day; nothing where a sensor is out of order.
 
     Parameters
     ----------
     scenery : Scenery
         Its canvas reaches beyond the lattices by the footprint of an oblique view.
     sky : Sky
-    grid : Grid
-        The area: its CRS.
-    places : list of Lattice
     day : date
     """
     canvas, number = scenery.canvas, day_number(day)
     # All four ways to take every second pixel follow each other, so that no pixel is left out in the long run.
     phase = divmod(number % 4, 2)
-    surface = scenery.surface(day, step=_STEP, phase=phase).reflectance
+    surface = scenery.surface(day, step=_STEP, phase=phase)
     share = _BLOCK // _STEP
-    rows, cols = surface.shape[1] // share * share, surface.shape[2] // share * share
-    ground = surface[:, :rows, :cols].reshape(6, rows // share, share, cols // share, share).mean(axis=(2, 4))
+    ground = _block_mean(surface.reflectance, share)
+    snow = _block_mean(surface.snow[None], share)[0]
     coarse = Canvas(
         canvas.west + (phase[1] - 0.5) * canvas.resolution,
         canvas.north - (phase[0] - 0.5) * canvas.resolution,
@@ -164,8 +203,7 @@ def looks(scenery: Scenery, sky: Sky, grid: Grid, places: list[Lattice], day: da
     )
     trees = _tree_share(scenery, phase, share, coarse)
     vegetation = vegetation_of(ground)
-    centres = [cell_centres(place, grid.crs) for place in places]
-    found: list[list[Look]] = [[] for _ in places]
+    found = []
     for aqua, hour in enumerate(HOURS):
         if _out_of_order(scenery.seed, number, aqua):
             continue
@@ -181,22 +219,59 @@ def looks(scenery: Scenery, sky: Sky, grid: Grid, places: list[Lattice], day: da
         shade = sky.shadow(day, hour, coarse.x, coarse.y) * (1 - opacity)
         seen *= 1 - shade * (1 - SHADE[:, None, None])
         seen += opacity * (CLOUD[:, None, None] - seen)
+        found.append(View(bool(aqua), number, coarse, seen, opacity, shade, snow, (sun_zenith, view_zenith, relative_azimuth)))
+    return found
 
-        wide, tall = _footprint(view_zenith)
-        layers = np.concatenate([seen, opacity[None]])
-        layers = gaussian_filter1d(layers, wide / coarse.resolution, axis=2, mode="nearest", truncate=2.5)
-        layers = gaussian_filter1d(layers, tall / coarse.resolution, axis=1, mode="nearest", truncate=2.5)
-        pointing = gauss(key, np.arange(1, 3)) * np.array([45 + 0.12 * wide, 45 + 0.12 * tall])
+
+def pointing(seed: int, view: View) -> tuple[float, float]:
+    """By how much a whole view is displaced [m], east and north: the same for every cell size."""
+    wide, tall = _footprint(view.angles[1])
+    east, north = gauss(key_of(seed, "look", int(view.aqua), view.number), np.arange(1, 3)) * np.array([45 + 0.12 * wide, 45 + 0.12 * tall])
+    return float(east), float(north)
+
+
+def through_footprint(layers: Array, view: View, wide: float, tall: float) -> Array:
+    """Layers (n, y, x) of a view under a footprint of these standard deviations [m] along scan and along track."""
+    layers = gaussian_filter1d(layers, wide / view.canvas.resolution, axis=2, mode="nearest", truncate=2.5)
+    return np.asarray(gaussian_filter1d(layers, tall / view.canvas.resolution, axis=1, mode="nearest", truncate=2.5))
+
+
+def at_places(layers: Array, canvas: Canvas, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Array:
+    """Layers (n, rows, columns) of a canvas at places (height, width), by bilinear interpolation: (n, height, width)."""
+    px, py = (x - canvas.west) / canvas.resolution - 0.5, (canvas.north - y) / canvas.resolution - 0.5
+    return np.stack([map_coordinates(layer, [py, px], order=1, mode="nearest") for layer in layers])
+
+
+def looks(seen: list[View], seed: int, grid: Grid, places: list[Lattice]) -> list[list[Look]]:
+    """The views of a day on the 500 m cells of every lattice.
+
+    Parameters
+    ----------
+    seen : list of View
+    seed : int
+    grid : Grid
+        The area: its CRS.
+    places : list of Lattice
+    """
+    centres = [cell_centres(place, grid.crs) for place in places]
+    found: list[list[Look]] = [[] for _ in places]
+    for view in seen:
+        layers = through_footprint(np.concatenate([view.reflectance, view.opacity[None]]), view, *_footprint(view.angles[1]))
+        east, north = pointing(seed, view)
         for index, (x, y) in enumerate(centres):
             # A cell takes a footprint that lies somewhere over it, not at its middle.
             cell = np.arange(x.size).reshape(x.shape)
-            shift = gauss(key_of(scenery.seed, "gridding", aqua, number, index), np.arange(2)[:, None, None], cell)
-            px = (x + pointing[0] + 90 * shift[0] - coarse.west) / coarse.resolution - 0.5
-            py = (coarse.north - y - pointing[1] + 90 * shift[1]) / coarse.resolution - 0.5
-            cells = np.stack([map_coordinates(layer, [py, px], order=1, mode="nearest") for layer in layers])
-            angles = (sun_zenith, view_zenith, relative_azimuth)
-            found[index].append(_detect(cells, key_of(scenery.seed, "detector", aqua, number, index), angles))
+            shift = gauss(key_of(seed, "gridding", int(view.aqua), view.number, index), np.arange(2)[:, None, None], cell)
+            cells = at_places(layers, view.canvas, x + east + 90 * shift[0], y + north - 90 * shift[1])
+            found[index].append(_detect(cells, key_of(seed, "detector", int(view.aqua), view.number, index), view.angles))
     return found
+
+
+def _block_mean(layers: Array, share: int) -> Array:
+    """Means of blocks of `share` × `share` pixels."""
+    rows, cols = layers.shape[1] // share, layers.shape[2] // share
+    blocks = layers[:, : rows * share, : cols * share].reshape(len(layers), rows, share, cols, share)
+    return np.asarray(blocks.mean(axis=(2, 4)))
 
 
 def _tree_share(scenery: Scenery, phase: tuple[int, int], share: int, coarse: Canvas) -> Array:

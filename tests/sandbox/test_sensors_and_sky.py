@@ -10,7 +10,7 @@ import pytest
 from pipeline.sandbox.items import landsat_item
 from pipeline.sandbox.landsat import landsat_scenes
 from pipeline.sandbox.landscape import Canvas
-from pipeline.sandbox.modis import FILL, Look, cell_centres, compose, lattices, looks, view_angles
+from pipeline.sandbox.modis import FILL, Look, cell_centres, compose, lattices, looks, view_angles, views
 from pipeline.sandbox.orbit import Pass, path_and_row, view_from
 from pipeline.sandbox.sky import Sky
 from pipeline.sandbox.sun import anisotropy, equation_of_time, kernels, sun_position
@@ -124,7 +124,7 @@ def test_an_oblique_view_is_smoother_than_a_view_from_above(scenery: Scenery) ->
     texture = {}
     for offset in range(16):
         day = date(2022, 6, 1) + timedelta(days=offset)
-        found = looks(scenery, clear, grid, lattices(grid), day)[0]
+        found = looks(views(scenery, clear, day), scenery.seed, grid, lattices(grid))[0]
         for look in found:
             texture[look.angles[1]] = float(look.reflectance[3].std())
     zeniths = sorted(texture)
