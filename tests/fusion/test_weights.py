@@ -108,8 +108,7 @@ def test_weights_of_another_network_are_refused_by_tensor_and_change_nothing(sav
 
 
 def test_weights_go_into_the_network_they_are_of(saved, network):
-    other = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4))
-    weights.into(other, weights.load(saved))
+    other = weights.into(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)), weights.load(saved))
     assert torch.equal(other[0].weight, network[0].weight)
 
 

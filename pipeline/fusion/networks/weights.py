@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import WeightsError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 SHIPPED = Path(str(files("pipeline.fusion"))) / "weights"
+
+_Network = TypeVar("_Network", bound="Module")
 
 _MEND = "restore both files from where they came, or train again: landfuse train"
 
@@ -115,8 +117,8 @@ def digest_of(name: str) -> str:
     return str(_read_card(_shipped(name).with_suffix(".json"))["sha256"])
 
 
-def into(module: Module, weights: Weights) -> None:
-    """Load weights into a module that has exactly these tensors in these shapes.
+def into(module: _Network, weights: Weights) -> _Network:
+    """Load weights into a module that has exactly these tensors in these shapes, and give it back.
 
     Raises
     ------
@@ -139,6 +141,7 @@ def into(module: Module, weights: Weights) -> None:
             "use weights that were trained for this network, with the same options and number of bands",
         )
     module.load_state_dict(weights.state)
+    return module
 
 
 def replace_file(path: Path, data: bytes) -> None:
