@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.steps.parameters import UNITS, Versions, digest_of, unit_of, values_of
+from pipeline.steps.parameters import LEVELS, NDVI, UNITS, Versions, digest_of, unit_of, values_of
 
 LEARNT: dict[str, Any] = {
     "registration": {"modis": {"dy": 3.0, "why": "", "dates": [{"date": "2023-06-01", "dy": 2.5, "correlation": 0.9}]}},
@@ -109,8 +109,8 @@ def test_every_version_has_levels_of_its_own(versions: Versions) -> None:
     found = {**LEARNT, "rescue": {"pixels": 5, "digest": "a"}}
 
     def levels(text: str) -> None:
-        versions.next_levels.mkdir(parents=True)
-        (versions.next_levels / "c").write_text(text)
+        versions.next_layer(LEVELS).mkdir(parents=True)
+        (versions.next_layer(LEVELS) / "c").write_text(text)
 
     levels("first")
     first = versions.save(found)
@@ -119,10 +119,24 @@ def test_every_version_has_levels_of_its_own(versions: Versions) -> None:
     assert [(Path(each["levels"]) / "c").read_text() for each in (first, second)] == ["first", "second"]
     levels("first")
     assert versions.save(found)["levels"] == first["levels"]
-    assert not versions.next_levels.exists(), "what was learnt again leaves nothing"
+    assert not versions.next_layer(LEVELS).exists(), "what was learnt again leaves nothing"
     levels("none")
     assert versions.save(LEARNT)["levels"] == ""
     assert len(list(versions.folder.glob("*-levels.zarr"))) == 2
+
+
+def test_the_median_ndvi_of_a_version_is_its_own_and_counts_in_its_digest(versions: Versions) -> None:
+    plain = versions.save(LEARNT)
+    assert plain[NDVI] == ""
+    for number, digest in enumerate("ab", start=2):
+        versions.next_layer(NDVI).mkdir(parents=True)
+        found = versions.save({**LEARNT, "ndvi": {"pixels": 5, "digest": digest}})
+        assert found["version"] == number, "another median is another version"
+        assert found[NDVI] == str(versions.folder / f"v{number:04d}-ndvi.zarr")
+        assert versions.read(number) == found
+    versions.next_layer(NDVI).mkdir(parents=True)
+    assert versions.save(LEARNT)["version"] == 1
+    assert sorted(path.name for path in versions.folder.glob("*.zarr")) == ["v0002-ndvi.zarr", "v0003-ndvi.zarr"]
 
 
 def test_parameters_have_units_in_one_place_and_in_the_file(versions: Versions) -> None:

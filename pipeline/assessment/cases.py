@@ -20,8 +20,9 @@ from pipeline.assessment.experiments import Every, Experiment, Masks, Veil
 from pipeline.assessment.filesets import fmask_clouds, line_series
 from pipeline.assessment.roles import Role, roles
 from pipeline.errors import ConfigurationError
-from pipeline.fusion.interface import FusionInput
+from pipeline.fusion.interface import NDVI_MEDIAN, FusionInput
 from pipeline.grid import day_from_number, day_number
+from pipeline.operators.ndvi import has_ndvi, ndvi_median
 from pipeline.operators.resample import area_mean
 from pipeline.restoration.bias import apply_bias, learn_bias
 from pipeline.restoration.smoother import restore
@@ -300,12 +301,21 @@ def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> Fus
         resolution=left.resolution,
         fine_surface=None if left.fine_surface is None else torch.from_numpy(left.fine_surface),
         bands=left.bands,
+        layers=_layers(left),
     )
     learnt = experiment.coarse.bias == "learnt"
     if experiment.screening:
         # As in a run: what is screened with a first bias makes the second.
         block = applied(block, screen(_unbiased(block, left.footprint) if learnt else block, left.bands, block.fine_surface))
     return _unbiased(block, left.footprint) if learnt else block
+
+
+def _layers(left: Archive) -> dict[str, torch.Tensor]:
+    """The annual median NDVI of the images that are left, as a run learns it: before anything is screened."""
+    if not has_ndvi(left.bands):
+        return {}
+    surface = None if left.fine_surface is None else torch.from_numpy(left.fine_surface)
+    return {NDVI_MEDIAN: ndvi_median([(torch.from_numpy(left.fine), surface)], left.bands, left.fine.shape[-2:])}
 
 
 def _unbiased(block: FusionInput, footprint: float) -> FusionInput:

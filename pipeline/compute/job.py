@@ -33,6 +33,8 @@ class Job:
         How fine images are screened; without it every clear pixel is taken as it is.
     levels : str
         Path of the levels of bright surfaces that are no clouds; empty when the area has none.
+    ndvi : str
+        Path of the annual median of the fine NDVI; empty when the method does not need it, or the area has none.
     device : str
         ``"cpu"`` or ``"cuda"``.
     threads : int
@@ -49,6 +51,7 @@ class Job:
     restoration: Mapping[str, Any] = field(default_factory=dict)
     screening: ScreeningOptions | None = None
     levels: str = ""
+    ndvi: str = ""
     device: str = "cpu"
     threads: int = 1
 

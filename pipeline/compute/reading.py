@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.compute.job import Job
+from pipeline.compute.ndvi import read_median
 from pipeline.compute.rescue import read_levels
 from pipeline.fusion.interface import FusionInput
 from pipeline.grid import Grid, Window, halo_cells
@@ -61,7 +62,7 @@ def read_window(job: Job, window: Window, first: int, last: int, judged: bool) -
     cell = grid.resolution * grid.scale
     origin = (round(-grid.north / cell) + cells.row, round(grid.west / cell) + cells.col)
     coarse = torch.from_numpy(mean), torch.from_numpy(std)
-    return Observed(as_input(job, fine, doubt, coarse, range(first, last + 1), origin), fine.reasons, suspect, observed)
+    return Observed(as_input(job, window, fine, doubt, coarse, range(first, last + 1), origin), fine.reasons, suspect, observed)
 
 
 def level(job: Job, window: Window, fusion: FusionInput) -> None:
@@ -76,13 +77,15 @@ def level(job: Job, window: Window, fusion: FusionInput) -> None:
 
 def as_input(
     job: Job,
+    window: Window,
     fine: FineStack,
     doubt: np.ndarray | None,
     coarse: tuple[torch.Tensor, torch.Tensor],
     coarse_days: range,
     origin: tuple[int, int] = (0, 0),
 ) -> FusionInput:
-    """Fine images, the factor of their σ, and the mean and σ of a coarse series of consecutive days; shares memory."""
+    """Fine images of a window, the factor of their σ, and the mean and σ of a coarse series of consecutive days, which share memory,
+    with the extra layers that the method needs."""
     surface = fine.surface
     return FusionInput(
         fine=torch.from_numpy(fine.values),
@@ -97,6 +100,7 @@ def as_input(
         resolution=job.grid.resolution,
         origin=origin,
         bands=job.bands,
+        layers=read_median(job, window),
     )
 
 

@@ -18,6 +18,9 @@ from pipeline.grid import Window
 if TYPE_CHECKING:
     import torch
 
+NDVI_MEDIAN, COARSE_LAYERS = "ndvi_median", "coarse_layers"
+"""Extra layers that a method may need."""
+
 
 @dataclass(frozen=True)
 class FusionInput:
@@ -89,7 +92,7 @@ class FusionInput:
     def asked(self, needs: Collection[str]) -> FusionInput:
         """The block with those of the extra layers only that a method needs, as `MethodSpec.needs` names them."""
         layers = {name: layer for name, layer in self.layers.items() if name in needs}
-        return replace(self, layers=layers, coarse_layers=self.coarse_layers if "coarse_layers" in needs else {})
+        return replace(self, layers=layers, coarse_layers=self.coarse_layers if COARSE_LAYERS in needs else {})
 
     def measured(self, index: int) -> torch.Tensor:
         """1 σ of the values of a fine image, (B, 1, 1) or (B, y, x)."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pipeline.compute.job import Job
 from pipeline.config import Area
 from pipeline.errors import LandfuseError
-from pipeline.grid import Window, day_from_number, day_number
+from pipeline.fusion.interface import NDVI_MEDIAN
+from pipeline.fusion.registry import spec_of
+from pipeline.grid import Block, Window, day_from_number, day_number
 from pipeline.planning import recipe_hash
+from pipeline.steps.parameters import LEVELS, NDVI
 from pipeline.steps.plan import Plan
 from pipeline.steps.recipe import coarse_products, reach_of, recipe_of, versions_of
 from pipeline.steps.runs import Progress
@@ -42,15 +47,24 @@ def estimate(area: Area, cluster: Any, job: Job, planned: Plan, progress: Progre
         If a worker could not learn them.
     """
     from pipeline.compute.coarse import learn
+    from pipeline.compute.ndvi import find_median
+    from pipeline.compute.rescue import find_levels
+    from pipeline.operators.ndvi import has_ndvi
 
     first, last = training_days(area, planned)
     wide = wide_windows(area) if area.science.normalise.coregistration else []
     footprints = {name: area.products[name].footprint for name in coarse_products(area)}
     versions = versions_of(area)
     progress("estimate", 0, 1)
-    job = replace(job, levels=str(versions.next_levels))
-    rescue = _rescue(area, cluster, job, first, last) if area.science.mask.rescue else {"pixels": 0}
-    job = replace(job, levels=job.levels if rescue["pixels"] else "")
+    layers: dict[str, Any] = {"rescue": {"pixels": 0}}
+    if area.science.mask.rescue:
+        levels = str(versions.next_layer(LEVELS))
+        found = _layer(area, cluster, levels, find_levels, replace(job, levels=levels), first, last)
+        layers["rescue"], job = found, replace(job, levels=levels if found["pixels"] else "")
+    if NDVI_MEDIAN in spec_of(job.method).needs and has_ndvi(job.bands):
+        median = str(versions.next_layer(NDVI))
+        found = _layer(area, cluster, median, find_median, replace(job, ndvi=median), first, last)
+        layers["ndvi"], job = found, replace(job, ndvi=median if found["pixels"] else "")
     for _, learnt in cluster.map(learn, [(job, sample_windows(area), first, last, footprints, wide)]):
         if isinstance(learnt, Exception):
             raise LandfuseError(f"the parameters of area {area.name!r} could not be estimated: {learnt!r}") from learnt
@@ -58,7 +72,7 @@ def estimate(area: Area, cluster: Any, job: Job, planned: Plan, progress: Progre
     return versions.save(
         {
             **learnt,
-            "rescue": rescue,
+            **layers,
             "recipe": recipe_of(area),
             "trained_from": day_from_number(first).isoformat(),
             "trained_to": day_from_number(last).isoformat(),
@@ -75,16 +89,18 @@ def training_days(area: Area, planned: Plan) -> tuple[int, int]:
     return first, max(first, min(max(days), day_number(planned.last) + reach.after))
 
 
-def _rescue(area: Area, cluster: Any, job: Job, first: int, last: int) -> dict[str, Any]:
-    """Find the bright surfaces that the cloud mask takes for clouds: how many pixels, and where their levels are kept."""
-    from pipeline.compute.rescue import create_levels, find_levels
+def _layer(
+    area: Area, cluster: Any, path: str, find: Callable[[Job, Block, int, int], tuple[int, str]], job: Job, first: int, last: int
+) -> dict[str, Any]:
+    """Learn a layer of every block with `find`, which writes it to `path`: how many pixels are known, and a digest of all."""
+    from pipeline.compute.learnt import create_layer
 
-    create_levels(job.levels, area.grid, area.science.block)
+    create_layer(path, area.grid, area.science.block)
     pixels, digests = 0, {}
     calls = [(job, block, first, last) for block in area.grid.blocks(area.science.block)]
-    for position, found in cluster.map(find_levels, calls):
+    for position, found in cluster.map(find, calls):
         if isinstance(found, Exception):
-            raise LandfuseError(f"bright surfaces of area {area.name!r} could not be looked for: {found!r}") from found
+            raise LandfuseError(f"{Path(path).name} of area {area.name!r} could not be made: {found!r}") from found
         pixels += found[0]
         digests[str(position)] = found[1]
     return {"pixels": pixels, "digest": f"{int(recipe_hash(digests)):016x}"}

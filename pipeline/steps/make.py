@@ -18,7 +18,7 @@ from pipeline.grid import day_number
 from pipeline.observations.location import observations_path
 from pipeline.planning import DayPlan, Reach, day_digests, recipe_hash
 from pipeline.steps.estimate import estimate
-from pipeline.steps.parameters import about
+from pipeline.steps.parameters import LEVELS, NDVI, about
 from pipeline.steps.plan import Plan, load_plan
 from pipeline.steps.recipe import ALGORITHM, as_input, reach_of, read_parameters, versions_of
 from pipeline.steps.runs import Progress, save, silent
@@ -97,7 +97,7 @@ def job_of(area: Area, staging: str = "", device: str = "cpu") -> Job:
 def with_parameters(job: Job, learnt: Mapping[str, Any]) -> Job:
     """The job with what was learnt about the area."""
     restoration = {**job.restoration, "bias": learnt["restoration"], "shifts": applied(learnt["registration"])}
-    return replace(job, parameters=learnt["method"], restoration=restoration, levels=learnt["levels"])
+    return replace(job, parameters=learnt["method"], restoration=restoration, levels=learnt[LEVELS], ndvi=learnt[NDVI])
 
 
 def _first(area: Area, cluster: Any, job: Job, planned: Plan, progress: Progress) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 
     v0001.json          a version: what was learnt, the days it was learnt from, its recipe, units, digest
     v0001-levels.zarr   levels of bright surfaces, of a version that found some
+    v0001-ndvi.zarr     annual median of the fine NDVI, where the method needs it
     pinned.json         the version that runs use
 
 The digest of a version follows from the recipe and from what was learnt alone: the same values learnt from other days, or under
@@ -35,6 +36,7 @@ UNITS: Mapping[str, str] = {
     "restoration.rmse": "1",
     "restoration.cells": "1",
     "rescue.pixels": "1",
+    "ndvi.pixels": "1",
     "method.tau": "d",
     "method.noise": "1",
     "method.level": "1",
@@ -54,7 +56,11 @@ UNITS: Mapping[str, str] = {
 }
 """UDUNITS spelling of the unit of the parameters whose names match; reflectance and ratios are ``1``. What is no quantity has none."""
 
-_ADDED = frozenset({"version", "digest", "units", "levels"})
+LEVELS, NDVI = "levels", "ndvi_median"
+"""What is learnt about every pixel: keys that give the path of it."""
+_LAYERS = {LEVELS: ("rescue", "levels"), NDVI: ("ndvi", "ndvi")}
+"""Key → the part of the document that says how many ``pixels`` are known, and the name of the array."""
+_ADDED = frozenset({"version", "digest", "units", *_LAYERS})
 """Keys that a document has once it is a version."""
 _ABOUT = _ADDED | {"trained_from", "trained_to"}
 """Keys of a version that its digest does not follow from."""
@@ -83,13 +89,12 @@ class Versions:
         path = self.folder / "pinned.json"
         return int(json.loads(path.read_text(encoding="utf-8"))["version"]) if path.exists() else None
 
-    @property
-    def next_levels(self) -> Path:
-        """Where the levels of the version that is learnt next are kept; `save` keeps them or clears them away."""
-        return self._levels(self._next)
+    def next_layer(self, key: str) -> Path:
+        """Where `LEVELS` or `NDVI` of the version that is learnt next are kept; `save` keeps them or clears them away."""
+        return self._layer(key, self._next)
 
     def read(self, version: int) -> dict[str, Any]:
-        """A version, with the path of its ``levels``, empty when it has none.
+        """A version, with the paths of its ``levels`` and ``ndvi_median``, empty where it has none.
 
         Raises
         ------
@@ -109,7 +114,7 @@ class Versions:
                 f"{path} was changed: its content has digest {digest_of(document)}, not {document['digest']}",
                 "put the file back as it was, or pin another version: a version never changes",
             )
-        return {**document, "levels": str(self._levels(version)) if document["rescue"]["pixels"] else ""}
+        return {**document, **{key: str(self._layer(key, version)) if _pixels(document, key) else "" for key in _LAYERS}}
 
     def digests(self) -> dict[int, str]:
         """Version → its digest."""
@@ -121,14 +126,15 @@ class Versions:
         Parameters
         ----------
         document : mapping
-            JSON-ready: what was learnt, ``rescue``, ``recipe``, ``trained_from`` and ``trained_to``.
+            JSON-ready: what was learnt, ``rescue``, ``ndvi`` where it was asked for, ``recipe``, ``trained_from`` and ``trained_to``.
         """
         # As it will be read: in JSON all keys are text.
         document = {key: value for key, value in json.loads(json.dumps(document)).items() if key not in _ADDED}
         version, digest = self._next, digest_of(document)
         known = next((number for number, other in self.digests().items() if other == digest), None)
-        if known is not None or not document["rescue"]["pixels"]:
-            shutil.rmtree(self._levels(version), ignore_errors=True)
+        for key in _LAYERS:
+            if known is not None or not _pixels(document, key):
+                shutil.rmtree(self._layer(key, version), ignore_errors=True)
         if known is not None:
             return self.read(known)
         made = {"version": version, "digest": digest, **document, "units": units_of(document)}
@@ -159,8 +165,13 @@ class Versions:
     def _path(self, version: int) -> Path:
         return self.folder / f"v{version:04d}.json"
 
-    def _levels(self, version: int) -> Path:
-        return self.folder / f"v{version:04d}-levels.zarr"
+    def _layer(self, key: str, version: int) -> Path:
+        return self.folder / f"v{version:04d}-{_LAYERS[key][1]}.zarr"
+
+
+def _pixels(document: Mapping[str, Any], key: str) -> int:
+    """Pixels that a layer of a version knows."""
+    return int(document.get(_LAYERS[key][0], {}).get("pixels", 0))
 
 
 def digest_of(document: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def run_id_of(area: Area) -> str:
 
 def asked(area: Area, planned: Plan) -> Listing:
     """What must be screened for a plan."""
-    learnt = read_parameters(area) or {"digest": "", "restoration": {}, "registration": {}, "method": {}, "levels": ""}
+    learnt = read_parameters(area) or {"digest": "", "restoration": {}, "registration": {}, "method": {}, "levels": "", "ndvi_median": ""}
     listing = Listing()
     screen_images(area, listing, with_parameters(job_of(area), learnt), planned, learnt["digest"], silent)
     return listing

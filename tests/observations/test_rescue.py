@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.compute.job import Job
-from pipeline.compute.rescue import create_levels, find_levels, read_levels
+from pipeline.compute.learnt import create_layer
+from pipeline.compute.rescue import find_levels, read_levels
 from pipeline.grid import Block, Window, day_number
 from pipeline.observations.rescue import MIN_IMAGES, brightness, levels, rescued
 from pipeline.observations.working import WorkingStore
@@ -81,7 +82,7 @@ def test_a_roof_is_found_in_the_store_and_read_as_an_observation_in_doubt(tmp_pa
         store.complete(row, window, 1.0, (0.01, 0.01))
     store.flush()
     job = Job(str(store.path), "", grid, ("red", "nir08"), "delta2", levels=str(tmp_path / "levels.zarr"))
-    create_levels(job.levels, grid, 16)
+    create_layer(job.levels, grid, 16)
     found = [find_levels(job, Block(0, 0, Window(r, c, 16, 16)), 0, 30000) for r in (0, 16) for c in (0, 16)]
     assert [pixels for pixels, _ in found] == [9, 0, 0, 0]
     first = day_number(DAY)
