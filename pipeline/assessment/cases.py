@@ -311,7 +311,7 @@ def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> Fus
 
 
 def _layers(left: Archive) -> dict[str, torch.Tensor]:
-    """The annual median NDVI of the images that are left, as a run learns it: before anything is screened."""
+    """The annual median NDVI of the images that methods get, and of no other, as a run learns it: before anything is screened."""
     if not has_ndvi(left.bands):
         return {}
     surface = None if left.fine_surface is None else torch.from_numpy(left.fine_surface)

