@@ -1,0 +1,1 @@
+"""How networks are trained: samples, losses, the loop, checkpoints, logs and model cards."""
