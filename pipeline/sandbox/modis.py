@@ -223,9 +223,8 @@ def views(scenery: Scenery, sky: Sky, day: date) -> list[View]:
     return found
 
 
-def pointing(seed: int, view: View) -> tuple[float, float]:
-    """By how much a whole view is displaced [m], east and north: the same for every cell size."""
-    wide, tall = _footprint(view.angles[1])
+def pointing(seed: int, view: View, wide: float, tall: float) -> tuple[float, float]:
+    """By how much a whole view is displaced [m], east and north, for a footprint of these standard deviations [m]."""
     east, north = gauss(key_of(seed, "look", int(view.aqua), view.number), np.arange(1, 3)) * np.array([45 + 0.12 * wide, 45 + 0.12 * tall])
     return float(east), float(north)
 
@@ -256,8 +255,9 @@ def looks(seen: list[View], seed: int, grid: Grid, places: list[Lattice]) -> lis
     centres = [cell_centres(place, grid.crs) for place in places]
     found: list[list[Look]] = [[] for _ in places]
     for view in seen:
-        layers = through_footprint(np.concatenate([view.reflectance, view.opacity[None]]), view, *_footprint(view.angles[1]))
-        east, north = pointing(seed, view)
+        footprint = _footprint(view.angles[1])
+        layers = through_footprint(np.concatenate([view.reflectance, view.opacity[None]]), view, *footprint)
+        east, north = pointing(seed, view, *footprint)
         for index, (x, y) in enumerate(centres):
             # A cell takes a footprint that lies somewhere over it, not at its middle.
             cell = np.arange(x.size).reshape(x.shape)

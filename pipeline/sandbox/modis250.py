@@ -28,7 +28,7 @@ PARTS = 2
 _BANDS = (2, 3)
 """Red and near infrared among `vocabulary.BANDS`."""
 
-# State flags of MOD09 (MODIS Surface Reflectance User's Guide, Collection 6, table 13).
+# State flags of MOD09, as the attribute QA_bitmap_index of its files lists them.
 _CLOUDY = 1 | 1 << 10
 _SHADOW = 1 << 2
 _LAND, _SHALLOW_WATER = 1 << 3, 3 << 3
@@ -127,8 +127,11 @@ def sharp_looks(seen: Sequence[View], seed: int, grid: Grid, places: Sequence[La
     found: list[list[SharpLook]] = [[] for _ in places]
     for view in seen:
         layers = np.concatenate([view.reflectance[_BANDS, :, :], np.stack([view.opacity, view.shade, view.snow])])
-        layers = through_footprint(layers, view, *_footprint(view.angles[1], view.canvas.resolution))
-        east, north = pointing(seed, view)
+        wide, tall = _footprint(view.angles[1])
+        # The mean over a pixel of the view and the interpolation between pixels blur as well: on average by this variance.
+        blurred = view.canvas.resolution**2 / 4
+        layers = through_footprint(layers, view, math.sqrt(wide**2 - blurred), math.sqrt(tall**2 - blurred))
+        east, north = pointing(seed, view, wide, tall)
         for index, place in enumerate(places):
             cells = place.divided(PARTS)
             x, y = cell_centres(cells, grid.crs)
@@ -169,8 +172,8 @@ def reflectance_composite(looks: Sequence[SharpLook]) -> dict[str, Pixels]:
 def vegetation_composite(looks: Sequence[SharpLook]) -> dict[str, Pixels]:
     """MOD13Q1 or MYD13Q1: of the two highest NDVI of every cell the one seen closer to nadir.
 
-    Constrained view angle, maximum value composite (Huete et al. 2002, section 3): of clear looks where there are any; of
-    all looks the highest NDVI elsewhere.
+    Constrained view angle, maximum value composite (CV-MVC; MODIS Vegetation Index User's Guide 3.00, section 5.1), of clear
+    looks where there are any; elsewhere the highest NDVI of all looks.
 
     Parameters
     ----------
@@ -209,15 +212,10 @@ def vegetation_composite(looks: Sequence[SharpLook]) -> dict[str, Pixels]:
     }
 
 
-def _footprint(view_zenith: float, resolution: float) -> tuple[float, float]:
-    """Standard deviation [m] of what the pixels of a view lack of the footprint of a 250 m band, along scan and along track.
-
-    At nadir the bands see 250 m, along scan with a triangular response: half of what 500 m bands see, and growing in the
-    same way with the view zenith. The mean over a pixel of the view and bilinear interpolation between them have a variance of
-    a quarter of `resolution`² on average.
-    """
+def _footprint(view_zenith: float) -> tuple[float, float]:
+    """Standard deviation of the footprint of a 250 m band along scan and along track [m]: half that of a 500 m band."""
     slant = 1 / math.cos(math.radians(0.87 * view_zenith))
-    return math.sqrt((105 * slant**1.6) ** 2 - resolution**2 / 4), math.sqrt((88 * slant**0.7) ** 2 - resolution**2 / 4)
+    return 105 * slant**1.6, 88 * slant**0.7
 
 
 def _detect(cells: Array, water: Mask, seed: int, view: View, place: Lattice) -> SharpLook:
