@@ -76,7 +76,7 @@ def load(path: Path) -> Weights:
     return Weights(state, card, found)
 
 
-def save(path: Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+def save(path: Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> str:
     """Write weights and their card; each file appears whole or not at all, the card last.
 
     Parameters
@@ -88,16 +88,23 @@ def save(path: Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> No
     card : mapping
         What JSON can hold. It is written with `sha256` and, unless it has that number already, `parameters`: the floating-point numbers
         in `state`.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file of weights.
     """
     from safetensors.torch import save as serialise
 
     # A copy of each, since safetensors refuses tensors that share memory, and strides other than the usual ones.
     data = serialise({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
     parameters = sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point())
-    full = {"parameters": parameters, **card, "sha256": hashlib.sha256(data).hexdigest()}
+    digest = hashlib.sha256(data).hexdigest()
+    full = {"parameters": parameters, **card, "sha256": digest}
     text = json.dumps(full, indent=1, ensure_ascii=False) + "\n"
     replace_file(path, data)
     replace_file(path.with_suffix(".json"), text.encode())
+    return digest
 
 
 @cache
