@@ -1,4 +1,7 @@
-"""The model card of a training: what the weights are, what they have seen, and what they reached (after Mitchell et al. 2019, FAT*, 220–229)."""
+"""The model card of a training: what the weights are, what they have seen, and what they reached.
+
+After Mitchell et al. 2019, Model cards for model reporting, Proc. FAT*, 220–229, doi 10.1145/3287560.3287596.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def card_of(
     cost : mapping
         ``parameters``, and ``multiply_adds`` for a fine pixel of all bands.
     scores : mapping
-        Stage → figures on tune data: ``rmse``, ``control`` (its RMSE), ``skill`` = 1 − rmse / control. Never of test data.
+        Stage → figures on tune data: ``rmse``, ``control`` (its RMSE), ``skill`` = 1 − rmse / control. Never on test data.
     training : mapping
         ``steps``, ``seconds``, ``machine``, ``command``; whatever says how it went.
     data : mapping
