@@ -139,7 +139,12 @@ class SciencePart(_Part):
     end: date | None = Field(default=None, description="last day that is made; left out, the day before the run")
     bands: tuple[str, ...] = Field(default=BANDS, min_length=1, description="STAC common names")
     fine: tuple[SourcePart, ...] = Field(min_length=1, description="fine sources")
-    coarse: tuple[SourcePart, ...] = Field(description="coarse sources; [] where there is none, for methods that need none")
+    coarse: tuple[SourcePart, ...] = Field(
+        description=(
+            "coarse sources; [] where there is none, for methods that need none. Those of 250 m that lack bands of the area (MOD09Q1, "
+            "MOD13Q1) make no part of the coarse series beside others: they are read for methods that look at coarse_layers only"
+        )
+    )
     products: dict[str, Product] = Field(default_factory=dict, description="products of your own, or in place of built-in ones")
     mask: MaskPart = MaskPart()
     normalise: NormalisePart = NormalisePart()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.restoration.textures import Texture
+
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Days = NDArray[np.int64]
@@ -60,6 +62,8 @@ class Archive:
         `Surface` codes of what each fine pixel showed; without it all is taken for land.
     footprint : float
         Effective footprint of the coarse images [m]; 0 where a cell is the mean of its own ground.
+    textures : tuple of Texture
+        Composites of 250 m on the same cells, beside the coarse images; of archives with a `restoration`.
     """
 
     name: str
@@ -80,6 +84,7 @@ class Archive:
     truth: Callable[[int], Image] | None = None
     fine_surface: NDArray[np.uint8] | None = None
     footprint: float = 0.0
+    textures: tuple[Texture, ...] = ()
 
     def without(self, days: Collection[int]) -> Archive:
         """The archive as if the fine images of some days had never been taken."""
@@ -97,12 +102,16 @@ class Archive:
         )
 
     def published(self, day: int, fine_delay: int, coarse_delay: int) -> Archive:
-        """The archive as it was on a day: without what was published later, so many days after it was seen."""
+        """The archive as it was on a day: without what was published later, so many days after it was seen.
+
+        Composites are late by as much after the last of their days.
+        """
         known = self.coarse_days + coarse_delay <= day
         return replace(
             self.only([seen for seen in self.fine_days if seen + fine_delay <= day]),
             coarse_days=self.coarse_days[known],
             coarse=self.coarse[known],
+            textures=tuple(texture.published(day, coarse_delay) for texture in self.textures),
         )
 
     def expected(self, day: int) -> Image:

@@ -133,7 +133,9 @@ def _archive(experiment: Experiment, data: Path | None, cache: Path, progress: P
 
         world = experiment.sandbox
         folder = (cache / "sandboxes").absolute()  # a catalog is found by an absolute path
-        return sandbox_archive(world.seed, world.cloudiness, world.first, world.last, world.size, folder, progress)
+        return sandbox_archive(
+            world.seed, world.cloudiness, world.first, world.last, world.size, folder, progress, world.composites, world.latitude
+        )
     assert experiment.place
     if data is None:
         raise ConfigurationError(

@@ -26,6 +26,7 @@ from pipeline.operators.ndvi import has_ndvi, ndvi_median
 from pipeline.operators.resample import area_mean
 from pipeline.restoration.bias import apply_bias, learn_bias
 from pipeline.restoration.smoother import restore
+from pipeline.restoration.textures import daily_layers
 from pipeline.screening.screen import applied, screen
 
 BEYOND = 190
@@ -183,7 +184,8 @@ def cases_of(experiment: Experiment, archive: Archive, data: Path | None = None)
     for group in [targets] if together else [(target,) for target in targets]:
         known = _published(experiment, left, group[0])
         chosen = known.only(_references(experiment, known, group[0]))
-        made.append(Case(_block(experiment, chosen, group), group, chosen, archive))
+        block = block_of(chosen, group, experiment.screening, experiment.coarse.bias == "learnt")
+        made.append(Case(block, group, chosen, archive))
     return made
 
 
@@ -214,12 +216,13 @@ def _references(experiment: Experiment, left: Archive, target: int) -> Sequence[
         if missing:
             raise ConfigurationError(f"{left.name} has no reference on {', '.join(missing)}", "name days with images that are not withheld")
         return days
-    before, after = [day for day in left.fine_days if day < target], [day for day in left.fine_days if day > target]
     if wanted == "archive":
         return left.fine_days
+    before = [day for day in left.fine_days if day <= target - experiment.apart]
+    after = [day for day in left.fine_days if day >= target + experiment.apart]
     if wanted == "pairs":
         return [*before[-1:], *after[:1]]
-    return sorted(left.fine_days, key=lambda day: (abs(day - target), day))[:1]
+    return sorted([*before, *after], key=lambda day: (abs(day - target), day))[:1]
 
 
 def _with_coarse(experiment: Experiment, left: Archive, whole: Archive | None) -> Archive:
@@ -237,7 +240,8 @@ def _with_coarse(experiment: Experiment, left: Archive, whole: Archive | None) -
         coarse = left.coarse
     if (down, right) != (0, 0) or factor != scale:
         coarse = area_mean(torch.from_numpy(np.ascontiguousarray(displaced(coarse, factor, down, right))), scale)[0].numpy()
-    return replace(left, scale=scale, coarse=coarse, coarse_days=days)
+    # Textures are known on the cells of the archive only.
+    return replace(left, scale=scale, coarse=coarse, coarse_days=days, textures=left.textures if scale == left.scale else ())
 
 
 def _damaged(experiment: Experiment, left: Archive, target: int, data: Path | None) -> Archive:
@@ -287,8 +291,20 @@ def _given(data: Path | None) -> Path:
     return data
 
 
-def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> FusionInput:
-    """What methods see: the images that are left, screened, and the coarse series by day in their radiometry."""
+def block_of(left: Archive, targets: Sequence[int], screened: bool = True, learnt: bool = True) -> FusionInput:
+    """What methods see of an archive: its images, screened, and the coarse series by day in their radiometry, with the extra layers.
+
+    Parameters
+    ----------
+    left : Archive
+        Without what is withheld.
+    targets : sequence of int
+        Day numbers, increasing: the series covers all that a method may look at around the first and the last.
+    screened : bool
+        Refuse contaminated pixels.
+    learnt : bool
+        Learn the bias of the coarse series from the images, and take it off.
+    """
     coarse, std, days = _daily(left, targets)
     block = FusionInput(
         fine=torch.from_numpy(left.fine),
@@ -302,9 +318,9 @@ def _block(experiment: Experiment, left: Archive, targets: Sequence[int]) -> Fus
         fine_surface=None if left.fine_surface is None else torch.from_numpy(left.fine_surface),
         bands=left.bands,
         layers=_layers(left),
+        coarse_layers=daily_layers(left.textures, days, *left.restoration) if left.restoration else {},
     )
-    learnt = experiment.coarse.bias == "learnt"
-    if experiment.screening:
+    if screened:
         # As in a run: what is screened with a first bias makes the second.
         block = applied(block, screen(_unbiased(block, left.footprint) if learnt else block, left.bands, block.fine_surface))
     return _unbiased(block, left.footprint) if learnt else block

@@ -27,6 +27,8 @@ class Sandbox(_Part):
     first: date = Field(default=date(2023, 3, 20), description="first day of the scenes")
     last: date = Field(default=date(2023, 10, 20), description="last day of the scenes")
     size: int = Field(default=192, ge=64, multiple_of=8, description="edge of the area, fine pixels")
+    latitude: float = Field(default=44.26, ge=-60, le=70, description="degrees north of the south-western corner: sun, climate, seasons")
+    composites: bool = Field(default=False, description="with the composites of 250 m, for methods that look at them")
 
 
 class Every(_Part):
@@ -78,7 +80,7 @@ class Experiment(_Part):
     """An experiment as its file declares it.
 
     `name` is the name of the file. `references`: ``archive`` = all images that are left; ``pairs`` = the nearest before and the nearest
-    after each target; ``pair`` = the nearest one; or the days of those to be used.
+    after each target; ``pair`` = the nearest one; or the days of those to be used. Those of pairs lie at least `apart` days from the target.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Experiment(_Part):
     role: Role = Field(default=Role.TEST, description="what the withheld images must be for")
     withhold: tuple[date, ...] | Every
     references: Literal["archive", "pairs", "pair"] | tuple[date, ...] = "archive"
+    apart: int = Field(default=1, ge=1, description="days at least between a target and its references, where those are pairs")
     nowcast: Nowcast | None = Field(default=None, description="each target from what had been published by its day")
     masks: Masks | None = None
     haze: Veil | None = None
@@ -105,6 +108,8 @@ class Experiment(_Part):
             raise ValueError("name either a set or a sandbox")
         if self.withhold == ():
             raise ValueError("withhold names no day")
+        if self.apart > 1 and self.references not in ("pair", "pairs"):
+            raise ValueError(f"apart is {self.apart} days, but references are no pairs")
         return self
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.compute.job import Job, applied
-from pipeline.compute.reading import as_input
+from pipeline.compute.reading import as_input, layered
 from pipeline.compute.registration import learn_shifts, read_registered
 from pipeline.compute.rescue import read_levels
 from pipeline.fusion.interface import FusionInput
@@ -72,7 +72,7 @@ def learn(
         fine = store.read_fine(window, first, last, levels=read_levels(job, window))
         if len(fine.days):
             mean, std, _ = _restored(job, store, window.coarse(job.grid.scale), list(days), biased=True)
-            samples.append(as_input(job, window, fine, fine.doubt, (mean, std), days))
+            samples.append(layered(job, window, as_input(job, fine, fine.doubt, (mean, std), days)))
     if not samples:
         return {"registration": registration, "restoration": {}, "method": {}}
     footprint = max(footprints.values(), default=0.0)

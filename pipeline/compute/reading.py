@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ import torch
 from pipeline.compute.job import Job
 from pipeline.compute.ndvi import read_median
 from pipeline.compute.rescue import read_levels
+from pipeline.compute.textures import read_textures
 from pipeline.fusion.interface import FusionInput
 from pipeline.grid import Grid, Window, halo_cells
 from pipeline.observations.verdicts import judge, read_offsets
@@ -38,7 +39,7 @@ class Observed:
     coarse_observed: np.ndarray
 
 
-def read_window(job: Job, window: Window, first: int, last: int, judged: bool) -> Observed:
+def read_window(job: Job, window: Window, first: int, last: int, judged: bool, layers: bool = True) -> Observed:
     """Read the fine images and the restored coarse series of a window.
 
     Parameters
@@ -49,6 +50,8 @@ def read_window(job: Job, window: Window, first: int, last: int, judged: bool) -
         Day numbers, both included.
     judged : bool
         Without what screening refused, and with the doubt that it casts; otherwise as the mask left it.
+    layers : bool
+        With the extra layers that the method of the job needs.
     """
     grid = job.grid
     store = WorkingStore.open(job.observations)
@@ -62,7 +65,8 @@ def read_window(job: Job, window: Window, first: int, last: int, judged: bool) -
     cell = grid.resolution * grid.scale
     origin = (round(-grid.north / cell) + cells.row, round(grid.west / cell) + cells.col)
     coarse = torch.from_numpy(mean), torch.from_numpy(std)
-    return Observed(as_input(job, window, fine, doubt, coarse, range(first, last + 1), origin), fine.reasons, suspect, observed)
+    fusion = as_input(job, fine, doubt, coarse, range(first, last + 1), origin)
+    return Observed(layered(job, window, fusion) if layers else fusion, fine.reasons, suspect, observed)
 
 
 def level(job: Job, window: Window, fusion: FusionInput) -> None:
@@ -75,17 +79,22 @@ def level(job: Job, window: Window, fusion: FusionInput) -> None:
         image.sub_(lift(torch.from_numpy(cells), grid.scale)[(..., *inner)])
 
 
+def layered(job: Job, window: Window, fusion: FusionInput) -> FusionInput:
+    """The observations of a window with the extra layers that the method of the job needs, as far as the area has them."""
+    days = fusion.coarse_days
+    textures = read_textures(job, window.coarse(job.grid.scale), days[0], days[-1])
+    return replace(fusion, layers=read_median(job, window), coarse_layers=textures)
+
+
 def as_input(
     job: Job,
-    window: Window,
     fine: FineStack,
     doubt: np.ndarray | None,
     coarse: tuple[torch.Tensor, torch.Tensor],
     coarse_days: range,
     origin: tuple[int, int] = (0, 0),
 ) -> FusionInput:
-    """Fine images of a window, the factor of their σ, and the mean and σ of a coarse series of consecutive days, which share memory,
-    with the extra layers that the method needs."""
+    """Fine images, the factor of their σ, and the mean and σ of a coarse series of consecutive days; shares memory."""
     surface = fine.surface
     return FusionInput(
         fine=torch.from_numpy(fine.values),
@@ -100,7 +109,6 @@ def as_input(
         resolution=job.grid.resolution,
         origin=origin,
         bands=job.bands,
-        layers=read_median(job, window),
     )
 
 

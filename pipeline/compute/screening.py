@@ -37,7 +37,7 @@ def screen_block(job: Job, block: Block, days: Sequence[int]) -> list[ImageCount
     before, after = options.support()
     window = block.window.padded(margin(grid, options.halo(grid.scale, grid.resolution))).clipped(*grid.shape)
     with torch.inference_mode():
-        fusion = read_window(job, window, days[0] - before, days[-1] + after, judged=False).fusion
+        fusion = read_window(job, window, days[0] - before, days[-1] + after, judged=False, layers=False).fusion
         found = screen(fusion, job.bands, fusion.fine_surface, options)
     store = WorkingStore.open(job.observations)
     inner, cells = block.window.relative_to(window).slices, block.window.coarse(grid.scale)

@@ -30,6 +30,9 @@ from pipeline.vocabulary import HIDING
 STRIP_PIXELS = 4_000_000
 """Pixels of one band that a thread holds at once."""
 
+INDEX_LIMITS = (-1.0, 1.0)
+"""Lowest and highest value of an index in an area of reflectances, whose ``mask.reflectance`` does not speak of it."""
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -129,7 +132,7 @@ def ingest(
     if grid != store.grid or tuple(bands) != store.bands:
         raise ConfigurationError(f"{store.path} is for another grid or other bands", "delete it, or give the area another runtime.root")
     for name in sorted({scene.product for scene in scenes}):
-        if not set(bands) & set(products[name].bands):
+        if not set(store.bands_of(name)) & set(products[name].bands):
             known = ", ".join(products[name].bands)
             raise ConfigurationError(f"product {name} has the bands {known}; the area asks for {', '.join(bands)}")
     rows = store.allocate(scenes)
@@ -215,14 +218,14 @@ def _read_coarse(
     row: Row, store: WorkingStore, product: Product, mask: MaskLike, normalise: NormaliseLike, catalogs: Mapping[str, CatalogLike]
 ) -> tuple[Window, float]:
     """Read, mask, normalise, average and write a coarse scene; its window of cells and the share of the area that it shows."""
-    grid, scene = store.grid, row.scene
+    grid, scene, bands = store.grid, row.scene, store.bands_of(row.scene.product)
     parts = subdivision(grid, scene)
     cells = _outward(footprint(scene, grid), grid.scale).clipped(*grid.shape).coarse(grid.scale)
     chunk = store.array(f"coarse/{scene.product}/values").chunks[2]
     observed = 0.0
     for strip in _strips(cells, chunk, grid.coarse_shape, STRIP_PIXELS // parts**2):
         part = sub_grid(grid, strip, parts)
-        numbers, layers = _read(scene, product, store.bands, part, catalogs)
+        numbers, layers = _read(scene, product, bands, part, catalogs)
         reasons = np.broadcast_to(qa_reasons(product, layers, scene.platform), part.shape)
         hidden = (reasons & int(HIDING)) != 0
         days = None
@@ -236,19 +239,20 @@ def _read_coarse(
             scene.platform,
             scene.day,
             (part if directions is not None else sub_grid(grid, strip, 1)).lonlat[1],
-            store.bands,
+            bands,
             directions,
             geometry=normalise.geometry,
             bandpass=normalise.bandpass,
         )
         native_std = coarse_std(product, reasons, days is not None) * _repeated(adjustment.inflation, repeat)
-        shape = (len(store.bands), *strip.shape)
+        shape = (len(bands), *strip.shape)
         mean, std, share = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), np.zeros(shape, np.float32)
-        for at, name in enumerate(store.bands):
+        for at, name in enumerate(bands):
             if name in numbers:
+                limits = INDEX_LIMITS if name == "ndvi" and scene.product in store.textures else mask.reflectance
                 band, gain = product.bands[name], _repeated(adjustment.gain[at], repeat)
                 quality = layers[band.quality_asset] if band.quality_asset else None
-                found = cell_values(numbers[name], hidden, quality, band, native_std * gain, mask.reflectance, parts, gain)
+                found = cell_values(numbers[name], hidden, quality, band, native_std * gain, limits, parts, gain)
                 mean[at], std[at], share[at] = found[0] + adjustment.offset[at], found[1], found[2]
         store.write_coarse(row, strip, mean, std, share, days)
         observed += float(share.sum()) / len(numbers)

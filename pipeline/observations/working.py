@@ -11,6 +11,7 @@
     coarse/<product>/share   (row, band, Y, X)  uint8    percent of the cell that was really observed
     coarse/<product>/day     (row, Y, X)  int8    days from the nominal day, of composites that know it
     coarse/<product>/native  (Y, X)    int64    index of the native cell at the centre of each coarse cell
+                             a product that is read for its texture has bands of its own
     restored/mean, restored/std   (day, band, Y, X)
     restored/observed             (day, Y, X)   uint8    percent
     restored/digest               (day,)        uint64
@@ -30,7 +31,7 @@ import shutil
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,8 @@ class WorkingStore:
         self.bands: tuple[str, ...] = tuple(attributes["bands"])  # type: ignore[arg-type]
         self.products: tuple[str, ...] = tuple(attributes["products"])  # type: ignore[arg-type]
         self.dated: frozenset[str] = frozenset(attributes["dated"])  # type: ignore[arg-type]
+        textures: dict[str, list[str]] = attributes.get("textures", {})  # type: ignore[assignment]
+        self.textures: dict[str, tuple[str, ...]] = {product: tuple(bands) for product, bands in textures.items()}
         self.block = int(attributes["block"])  # type: ignore[arg-type]
         self._group = group
         self._arrays: dict[str, zarr.Array[Any]] = {}
@@ -140,7 +143,14 @@ class WorkingStore:
 
     @classmethod
     def create(
-        cls, path: Path | str, grid: Grid, bands: Sequence[str], products: Sequence[str], block: int, dated: Collection[str] = ()
+        cls,
+        path: Path | str,
+        grid: Grid,
+        bands: Sequence[str],
+        products: Sequence[str],
+        block: int,
+        dated: Collection[str] = (),
+        textures: Mapping[str, Sequence[str]] | None = None,
     ) -> WorkingStore:
         """An empty working store.
 
@@ -152,11 +162,13 @@ class WorkingStore:
         bands : sequence of str
             STAC common names.
         products : sequence of str
-            Names of the coarse products.
+            Names of the coarse products that make the coarse series.
         block : int
             Edge of a chunk, fine pixels; a multiple of ``grid.scale``.
         dated : collection of str
             Products whose values have a day of their own.
+        textures : mapping, optional
+            Coarse products that do not go into the series → their bands.
 
         Raises
         ------
@@ -178,10 +190,12 @@ class WorkingStore:
             "bands": list(bands),
             "products": list(products),
             "dated": sorted(dated),
+            "textures": {product: list(own) for product, own in (textures or {}).items()},
             "block": block,
         }
+        every = {product: len(bands) for product in products} | {product: len(own) for product, own in (textures or {}).items()}
         group = zarr.create_group(str(temporary), attributes=attributes)
-        for name, layout in _layouts(grid, bands, products, block, dated).items():
+        for name, layout in _layouts(grid, bands, every, block, dated).items():
             group.create_array(name, compressors=_codec(layout["dtype"]), **layout)
         write_table(temporary, ())
         os.rename(temporary, path)
@@ -203,6 +217,10 @@ class WorkingStore:
         if group.attrs.get("landfuse:observations") != VERSION:
             raise StoreError(f"{path} is not a working store of version {VERSION}", "delete it; it is made and read again")
         return cls(path, group)
+
+    def bands_of(self, product: str) -> tuple[str, ...]:
+        """The bands that are kept of a product."""
+        return self.textures.get(product, self.bands)
 
     def array(self, name: str) -> zarr.Array[Any]:
         """One of the arrays of the store, by its path."""
@@ -477,7 +495,7 @@ class WorkingStore:
         """The index of the native cell at the centre of each coarse cell, (Y, X) int64; -1 before a scene was read."""
         return np.asarray(self.array(f"coarse/{product}/native")[cells.slices])
 
-    def read_coarse(self, cells: Window, first_day: int, last_day: int) -> CoarseStack:
+    def read_coarse(self, cells: Window, first_day: int, last_day: int, texture: str = "") -> CoarseStack:
         """The coarse observations of a window with values of `first_day` to `last_day`.
 
         Granules (tiles) of one product, day and platform make one image; a composite makes one of each day on which its cells
@@ -489,11 +507,14 @@ class WorkingStore:
             Coarse cells inside the area.
         first_day, last_day : int
             Day numbers, both included.
+        texture : str
+            Of this product alone, in its own bands; left out, of all that make the coarse series.
         """
+        wanted = {texture} if texture else set(self.products)
         images: dict[tuple[float, int, str, str], list[Row]] = defaultdict(list)
         for row in self.rows():
             day = day_number(row.scene.day)
-            if row.scene.role != "coarse" or not row.usable:
+            if row.scene.role != "coarse" or row.scene.product not in wanted or not row.usable:
                 continue
             centre = day + row.scene.centre
             earliest, latest = centre, centre
@@ -502,7 +523,7 @@ class WorkingStore:
             if earliest <= last_day and latest >= first_day:
                 images[(day + row.scene.centre, day, row.scene.product, row.scene.platform)].append(row)
         keys = sorted(images)
-        shape = (len(keys), len(self.bands), *cells.shape)
+        shape = (len(keys), len(self.bands_of(texture)), *cells.shape)
         values, std = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
         offsets = np.full((len(keys), *cells.shape), NO_DAY, np.int8)
         image_of = {(row.scene.product, row.index): at for at, key in enumerate(keys) for row in images[key]}
@@ -608,7 +629,9 @@ def _by_day(stack: CoarseStack, offsets: np.ndarray) -> CoarseStack:
     )
 
 
-def _layouts(grid: Grid, bands: Sequence[str], products: Iterable[str], block: int, dated: Collection[str]) -> dict[str, dict[str, Any]]:
+def _layouts(
+    grid: Grid, bands: Sequence[str], products: Mapping[str, int], block: int, dated: Collection[str]
+) -> dict[str, dict[str, Any]]:
     count = len(bands)
     fine, coarse = grid.shape, grid.coarse_shape
     block_cells = block // grid.scale
@@ -652,11 +675,11 @@ def _layouts(grid: Grid, bands: Sequence[str], products: Iterable[str], block: i
         },
         "screened/digest": {**days(blocks, blocks, "uint64", 0, ("row", "col")), "chunks": (DIGEST_CHUNK, *blocks)},
     }
-    for product in products:
+    for product, own in products.items():
         folder = f"coarse/{product}"
-        layouts[f"{folder}/values"] = rows((count, *coarse), (count, *edge), "int16", FILL, ("band", "Y", "X"))
-        layouts[f"{folder}/std"] = rows((count, *coarse), (count, *edge), "uint16", STD_FILL, ("band", "Y", "X"))
-        layouts[f"{folder}/share"] = rows((count, *coarse), (count, *edge), "uint8", 0, ("band", "Y", "X"))
+        layouts[f"{folder}/values"] = rows((own, *coarse), (own, *edge), "int16", FILL, ("band", "Y", "X"))
+        layouts[f"{folder}/std"] = rows((own, *coarse), (own, *edge), "uint16", STD_FILL, ("band", "Y", "X"))
+        layouts[f"{folder}/share"] = rows((own, *coarse), (own, *edge), "uint8", 0, ("band", "Y", "X"))
         if product in dated:
             layouts[f"{folder}/day"] = rows(coarse, edge, "int8", NO_DAY, ("Y", "X"))
         layouts[f"{folder}/native"] = {

@@ -77,7 +77,7 @@ def agreement(area: Area, progress: Progress = silent) -> list[Step]:
     fine = sorted((row for row in rows if row.scene.role == "fine"), key=lambda row: (row.scene.day, row.index))
     if not fine:
         raise StoreError(f"no fine scene of area {area.name!r} was read yet", "run it first: landfuse run")
-    chosen = _pairs(area, fine, [row for row in rows if row.scene.role == "coarse"])
+    chosen = _pairs(area, fine, [row for row in rows if row.scene.product in store.products])
     wanted = {_key(row): row for pairs in chosen.values() for pair in pairs for row in pair}
     images = {}
     for done, (key, row) in enumerate(wanted.items()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.config import Area
 from pipeline.observations.location import observations_path
+from pipeline.observations.textures import texture_bands
 from pipeline.steps.plan import compare, load_plan
 from pipeline.steps.recipe import coarse_products, dated_products
 from pipeline.steps.runs import Progress, save, silent
@@ -25,7 +26,15 @@ def ingest(area: Area, run_id: str, progress: Progress = silent) -> dict[str, in
     store = (
         WorkingStore.open(path)
         if path.exists()
-        else WorkingStore.create(path, area.grid, area.science.bands, coarse_products(area), area.science.block, dated_products(area))
+        else WorkingStore.create(
+            path,
+            area.grid,
+            area.science.bands,
+            coarse_products(area),
+            area.science.block,
+            dated_products(area),
+            texture_bands(area),
+        )
     )
     wanted = [scene for scene in made.scenes if scene.id in set(made.unread)]
     records = read_scenes(

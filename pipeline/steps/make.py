@@ -20,7 +20,7 @@ from pipeline.planning import DayPlan, Reach, day_digests, recipe_hash
 from pipeline.steps.estimate import estimate
 from pipeline.steps.parameters import LEVELS, NDVI, about
 from pipeline.steps.plan import Plan, load_plan
-from pipeline.steps.recipe import ALGORITHM, as_input, reach_of, read_parameters, versions_of
+from pipeline.steps.recipe import ALGORITHM, as_input, coarse_products, reach_of, read_parameters, versions_of
 from pipeline.steps.runs import Progress, save, silent
 from pipeline.steps.screening import screen_images
 
@@ -113,7 +113,8 @@ def _restore(area: Area, cluster: Any, job: Any, planned: Plan, learnt: str, pro
     reach = reach_of(area)
     numbers = np.array([day_number(day.day) for day in planned.to_make])
     wanted = np.unique((numbers[:, None] + np.arange(-reach.fine_before, reach.fine_after + 1)).ravel())
-    coarse = [as_input(area, scene) for scene in planned.scenes if scene.role == "coarse" and scene.id not in planned.failed]
+    series = set(coarse_products(area))
+    coarse = [as_input(area, scene) for scene in planned.scenes if scene.product in series and scene.id not in planned.failed]
     whole = [area.grid.window]
     own = Reach(0, 0, reach.window, 0, spikes=reach.spikes)
     recipe = recipe_hash({"restoration": area.science.restoration.model_dump(), "parameters": learnt, "algorithm": ALGORITHM})

@@ -17,7 +17,7 @@ from pipeline.fusion.registry import spec_of
 from pipeline.grid import day_number, days_between
 from pipeline.observations.location import observations_path
 from pipeline.planning import MAKE, DayPlan, plan_days, summary
-from pipeline.steps.recipe import as_input, current_recipe, earlier_recipes, reach_of, recipe_with
+from pipeline.steps.recipe import as_input, current_recipe, earlier_recipes, reach_of, recipe_with, used_sources
 from pipeline.steps.runs import Progress, load, new_run_id, save, silent
 
 
@@ -169,9 +169,9 @@ def compare(
 
 
 def search(area: Area, first: date, last: date, sources: Sequence[SourcePart] = ()) -> Search:
-    """The scenes of some sources of the area, or of all, whose support touches the days."""
+    """The scenes of some sources of the area, or of all that are used, whose support touches the days."""
     science = area.science
-    sources = sources or (*science.fine, *science.coarse)
+    sources = sources or used_sources(area)
     return find_scenes(sources, area.runtime.catalogs, area.products, area.grid, first, last, bands=science.bands)
 
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from pipeline.catalog.scene import Scene
 from pipeline.catalog.search import product_of
-from pipeline.config import Area
+from pipeline.config import Area, SourcePart
 from pipeline.errors import StoreError
-from pipeline.fusion.registry import options_of
+from pipeline.fusion.interface import COARSE_LAYERS
+from pipeline.fusion.registry import options_of, spec_of
 from pipeline.grid import Window, day_number, halo_cells
+from pipeline.observations.textures import coarse_names, texture_bands
 from pipeline.operators.reach import SPIKE_REACH, day_halo, search_reach
 from pipeline.planning import Input, Reach, recipe_hash
 from pipeline.steps.parameters import Versions
@@ -140,9 +142,17 @@ def pinned_parameters(area: Area) -> dict[str, Any]:
 
 def dated_products(area: Area) -> list[str]:
     """Those of the coarse products whose values have a day of their own."""
-    return [name for name in coarse_products(area) if area.products[name].day_layer is not None]
+    return [name for name in coarse_names(area) if area.products[name].day_layer is not None]
 
 
 def coarse_products(area: Area) -> list[str]:
-    """Names of the products of the coarse sources, each once."""
-    return list(dict.fromkeys(product_of(source, area.products) for source in area.science.coarse))
+    """Names of the coarse products that make the coarse series, each once; those that are read for their texture are not among them."""
+    textures = texture_bands(area)
+    return [name for name in coarse_names(area) if name not in textures]
+
+
+def used_sources(area: Area) -> list[SourcePart]:
+    """The sources that are searched: all but those of textures that the method does not look at."""
+    wanted = COARSE_LAYERS in spec_of(area.science.method.name).needs
+    textures = {} if wanted else texture_bands(area)
+    return [*area.science.fine, *(source for source in area.science.coarse if product_of(source, area.products) not in textures)]

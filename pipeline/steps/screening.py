@@ -15,7 +15,7 @@ from pipeline.grid import day_from_number, day_number
 from pipeline.observations.location import observations_path
 from pipeline.planning import day_digests, recipe_hash
 from pipeline.steps.plan import Plan
-from pipeline.steps.recipe import ALGORITHM, as_input, reach_of, screening_reach, screening_recipe
+from pipeline.steps.recipe import ALGORITHM, as_input, coarse_products, reach_of, screening_reach, screening_recipe
 from pipeline.steps.runs import Progress
 from pipeline.vocabulary import Cause, Verdict
 
@@ -45,7 +45,9 @@ def screen_images(area: Area, cluster: Any, job: Job, planned: Plan, learnt: str
 
     if job.screening is None:
         return []
-    reach, inputs = reach_of(area), [as_input(area, scene) for scene in planned.scenes if scene.id not in planned.failed]
+    series = set(coarse_products(area))
+    scenes = [scene for scene in planned.scenes if scene.role == "fine" or scene.product in series]
+    reach, inputs = reach_of(area), [as_input(area, scene) for scene in scenes if scene.id not in planned.failed]
     numbers = np.array([day_number(day.day) for day in planned.to_make])
     images = np.array(sorted({item.day for item in inputs if item.role == "fine"}), np.int64)
     offset = images[:, None] - numbers[None, :]
