@@ -211,3 +211,35 @@ class VsdfOptions(PairOptions):
 
     def halo(self) -> float:
         return self.window + self.regression
+
+
+COARSE_LOOK = 16
+"""Days around a day whose coarse the restoration network looks at."""
+
+
+class NetworkOptions(MethodOptions):
+    """Options of methods that correct a prediction by a network."""
+
+    days: int = Field(default=80, ge=COARSE_LOOK + 1, le=400, description="days before and after a target that are looked at")
+    weights: str = Field(default="", description="file of weights (safetensors, its card beside it); those shipped by default")
+
+    def support(self) -> tuple[int, int]:
+        return self.days, self.days
+
+    def halo(self) -> float:
+        return 2400.0
+
+
+class CorrectedOptions(NetworkOptions):
+    """Options of the smoother corrected by a network."""
+
+    days: int = Field(default=144, ge=SMOOTHER_PART, le=400, description="days before and after a target that are looked at")
+
+
+class PairNetworkOptions(PairOptions):
+    """Options of networks on pairs."""
+
+    weights: str = Field(default="", description="file of weights (safetensors, its card beside it); those shipped by default")
+
+    def halo(self) -> float:
+        return 3840.0

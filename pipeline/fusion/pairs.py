@@ -165,7 +165,7 @@ class PairMethod(ABC, Generic[Analysis]):
 
     def days(self, state: State[Analysis], targets: Sequence[int]) -> Iterator[DayPrediction]:
         """Predict days; those that follow each other between the same pairs share their analysis."""
-        for recipes, shared in groupby(targets, lambda target: self._recipes(state.frame.references, target)):
+        for recipes, shared in groupby(targets, lambda target: self.recipes(state.frame.references, target)):
             while batch := list(islice(shared, self.at_once)):
                 yield from self._days(state, recipes, batch)
 
@@ -182,7 +182,7 @@ class PairMethod(ABC, Generic[Analysis]):
             observed = state.frame.around(self._around(references, target), target)
             yield state.frame.complete(target, predicted, observed)
 
-    def _recipes(self, references: References, target: int) -> tuple[Recipe, ...]:
+    def recipes(self, references: References, target: int) -> tuple[Recipe, ...]:
         """How the pairs of a target are made."""
         indices = self._around(references, target)
         return tuple(recipe_of(references, main, indices) for main in self._mains(references, target))
