@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pipeline.steps.check import Preflight
     from pipeline.steps.inventory import Inventory
     from pipeline.steps.refit import Refit
+    from pipeline.training.loop import Learnt
 
 app = typer.Typer(
     name="landfuse",
@@ -298,6 +300,55 @@ def assess(
                 _note(f"{label} failed: {why}")
         _say(f"tables, figures and strata: {folder / 'index.html'}")
     raise typer.Exit(Outcome.FAILED.exit_code if any(failed for *_, failed in said) else 0)
+
+
+@app.command(epilog="Examples: `landfuse train sandbox --method realfusion` · `landfuse train area.yaml --adapt --budget 5m`")
+def train(
+    source: Annotated[str, typer.Argument(help="`sandbox` (the recipe of the shipped weights), another recipe, or an area file.")],
+    method: Annotated[str, typer.Option(help="The method whose network learns.")] = "realfusion",
+    budget: Annotated[str | None, typer.Option(help="Time to learn, such as 30m; for fewer steps than the recipe says.")] = None,
+    adapt: Annotated[bool, typer.Option("--adapt", help="Start from the shipped weights; kept only if they become better.")] = False,
+    folder: Annotated[Path, typer.Option("--out", help="Where weights, card, curves and checkpoints go.")] = Path("trained"),
+    as_json: AsJson = False,
+) -> None:
+    """Train the network of a method; an interrupted training goes on from its last checkpoint."""
+    from pipeline.training.recipe import SHIPPED_RECIPE, load_recipe
+    from pipeline.training.train import train_on_sandboxes
+
+    seconds = None if budget is None else _span(budget)
+    path = SHIPPED_RECIPE if source == "sandbox" else Path(source)
+    area = load_area(path) if path != SHIPPED_RECIPE and _is_area(path) else None
+    if adapt and area is None:
+        raise ConfigurationError(f"{source} is no area file, expected one with --adapt", "weights are adapted to the images of an area")
+    with _progress() as progress:
+        if area is None:
+            made, adapted = train_on_sandboxes(method, load_recipe(path), folder / method, folder / "cache", seconds, progress), None
+        else:
+            from pipeline.steps.train import train_on_area
+
+            adapted = train_on_area(area, method, adapt, folder / method, seconds, progress)
+            made = adapted.trained
+    kept = not (adapt and adapted and not adapted.better)
+    if as_json:
+        _print_json(
+            {
+                "method": method,
+                "weights": str(made.path) if kept else None,
+                "stages": {name: _stage_told(part) for name, part in made.stages.items()},
+            }
+        )
+    else:
+        for stage, learnt in made.stages.items():
+            _tell(
+                f"{stage}: {learnt.steps} steps in {learnt.seconds:.0f} s; RMSE on tune data {learnt.start:.4f} → {learnt.rmse:.4f}, "
+                f"control {learnt.control:.4f} (skill {learnt.skill:+.1%})"
+            )
+        if kept:
+            _say(f"weights: {made.path} ({made.digest[:16]}…)")
+            _tell(f"to use them: science.method: {{name: {method}, options: {{weights: {made.path.resolve()}}}}}")
+        else:
+            _note("the adapted weights are not better than those they began with, and were not kept")
+    raise typer.Exit(0 if kept else Outcome.REJECTED.exit_code)
 
 
 @app.command(epilog="Example: `landfuse demo demo --size 512 --days 10`")
@@ -713,6 +764,34 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a day; write days as YYYY-MM-DD, ranges as FIRST..LAST") from None
+
+
+def _stage_told(learnt: Learnt) -> dict[str, Any]:
+    """A stage of a training without its weights."""
+    return {key: value for key, value in asdict(learnt).items() if key != "state"}
+
+
+def _span(text: str) -> float:
+    """Seconds from 90s, 30m or 2h.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is nothing of the kind.
+    """
+    number, unit = text[:-1], {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    if unit is None or not number.replace(".", "", 1).isdigit() or float(number) <= 0:
+        raise ConfigurationError(f"budget {text!r} is no time, expected a number with s, m or h", "for example --budget 30m")
+    return float(number) * unit
+
+
+def _is_area(path: Path) -> bool:
+    """Whether a file says what an area file says, rather than a recipe of a training."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return False
+    return isinstance(document, dict) and "science" in document
 
 
 def _print_json(document: Any) -> None:
