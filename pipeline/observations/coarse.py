@@ -20,6 +20,7 @@ from pipeline.observations.masking import Limits, doubt, flags, physical
 from pipeline.observations.warp import Lattice, native_cells
 from pipeline.sensors.product import Band, DayLayer, Product
 from pipeline.sensors.qa import band_quality
+from pipeline.vocabulary import Reason
 
 SUBDIVISION = 4
 """Sub-pixels along the edge of a cell for native pixels of the size of a cell and above."""
@@ -62,6 +63,7 @@ def cell_values(
     limits: Limits,
     parts: int,
     factor: float | np.ndarray = 1.0,
+    signed: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, 1 σ and observed share of the coarse cells in one band.
 
@@ -85,6 +87,8 @@ def cell_values(
         Sub-pixels along the edge of a cell.
     factor : float, or ndarray (Y · parts, X · parts)
         From the reflectance measured to that in the published geometry.
+    signed : bool
+        Values below zero are observations like others, as those of an index.
 
     Returns
     -------
@@ -93,7 +97,8 @@ def cell_values(
     share : ndarray, (Y, X) float32
         0–1.
     """
-    seen = ~hidden & (flags(numbers, band, limits) == 0)
+    found = flags(numbers, band, limits)
+    seen = ~hidden & ((found & ~np.uint16(Reason.NEGATIVE) if signed else found) == 0)
     doubtful = np.zeros(seen.shape, bool)
     if quality is not None:
         drop, doubtful = band_quality(band, quality)

@@ -249,10 +249,11 @@ def _read_coarse(
         mean, std, share = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), np.zeros(shape, np.float32)
         for at, name in enumerate(bands):
             if name in numbers:
-                limits = INDEX_LIMITS if name == "ndvi" and scene.product in store.textures else mask.reflectance
+                signed = name == "ndvi" and scene.product in store.textures
+                limits = INDEX_LIMITS if signed else mask.reflectance
                 band, gain = product.bands[name], _repeated(adjustment.gain[at], repeat)
                 quality = layers[band.quality_asset] if band.quality_asset else None
-                found = cell_values(numbers[name], hidden, quality, band, native_std * gain, limits, parts, gain)
+                found = cell_values(numbers[name], hidden, quality, band, native_std * gain, limits, parts, gain, signed)
                 mean[at], std[at], share[at] = found[0] + adjustment.offset[at], found[1], found[2]
         store.write_coarse(row, strip, mean, std, share, days)
         observed += float(share.sum()) / len(numbers)
