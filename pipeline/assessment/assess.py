@@ -15,7 +15,7 @@ from pipeline.assessment.experiments import Experiment
 from pipeline.assessment.filesets import read_set
 from pipeline.assessment.predicting import Entrant, Predicted, entrants, predict
 from pipeline.assessment.scoring import FALLBACK, Difference, Row, Sample, gather
-from pipeline.assessment.tables import verdict
+from pipeline.assessment.tables import Effort, verdict
 from pipeline.errors import ConfigurationError
 from pipeline.fusion.registry import spec_of
 
@@ -78,6 +78,22 @@ class Answer:
     def seconds(self, label: str) -> float:
         """Time a method took when its predictions were made."""
         return sum(part[label].seconds for part in self.predicted)
+
+    def efforts(self) -> list[Effort]:
+        """What each image of the table took, in the order of the table."""
+        line = {entrant.label: entrant for entrant in self.line}
+        return [self._effort(line[row.name]) for row in self.rows if row.stratum == ALL]
+
+    def _effort(self, entrant: Entrant) -> Effort:
+        made = sum(image.size for part in self.predicted for image in part[entrant.label].mean.values())
+        card = entrant.card
+        return Effort(
+            name=entrant.label,
+            control=entrant.control,
+            parameters=card.get("parameters"),
+            multiply_adds=card.get("multiply_adds"),
+            seconds=1e6 * self.seconds(entrant.label) / made,
+        )
 
     def verdicts(self) -> list[str]:
         """A sentence for each method: does it beat every control on all pixels, and is that more than chance."""

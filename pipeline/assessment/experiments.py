@@ -80,7 +80,7 @@ class Experiment(_Part):
     """An experiment as its file declares it.
 
     `name` is the name of the file. `references`: ``archive`` = all images that are left; ``pairs`` = the nearest before and the nearest
-    after each target; ``pair`` = the nearest one; or the days of those to be used. Those of pairs lie at least `apart` days from the target.
+    after each target; ``pair`` = the nearest one; or the days of those to be used. `apart`: days at least between a target and its pairs.
     """
 
     name: str

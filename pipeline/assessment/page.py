@@ -18,7 +18,21 @@ from pipeline.assessment.assess import ALL, TILE, Answer, Progress
 from pipeline.assessment.digests import digest
 from pipeline.assessment.predicting import code_of
 from pipeline.assessment.scoring import Difference, Row
-from pipeline.assessment.tables import FULL, csv_text, differences_markdown, distinct, headings, json_text, markdown, occasions, row_cells
+from pipeline.assessment.tables import (
+    EFFORT,
+    FULL,
+    Effort,
+    csv_text,
+    differences_markdown,
+    distinct,
+    effort_cells,
+    efforts_markdown,
+    headings,
+    json_text,
+    markdown,
+    occasions,
+    row_cells,
+)
 from pipeline.grid import day_from_number
 from pipeline.products.drawing import png_bytes
 
@@ -58,8 +72,8 @@ def write(answer: Answer, folder: Path, cache: Path, progress: Progress) -> str:
     progress(stage, 0, 5)
     texts = {
         "scores.md": summary(answer),
-        "scores.csv": csv_text(answer.rows),
-        "scores.json": json_text(answer.rows),
+        "scores.csv": csv_text(answer.rows, answer.efforts()),
+        "scores.json": json_text(answer.rows, answer.efforts()),
         "differences.csv": _differences_csv(answer.differences),
         "experiment.json": json.dumps(_described(answer), indent=1, default=str) + "\n",
     }
@@ -110,9 +124,10 @@ def page(sections: Sequence[tuple[str, str, str]]) -> str:
 
 
 def summary(answer: Answer) -> str:
-    """An experiment as Markdown: what was done, the verdicts, rows and differences."""
+    """An experiment as Markdown: what was done, the verdicts, rows, what they took, and differences."""
     lines = [f"## {answer.experiment.title}", "", *(f"- {sentence}" for sentence in _sentences(answer)), ""]
-    lines += [markdown(distinct(answer.rows), FULL), differences_markdown([found for found in answer.differences if found.stratum == ALL])]
+    lines += [markdown(distinct(answer.rows), FULL), efforts_markdown(answer.efforts())]
+    lines += [differences_markdown([found for found in answer.differences if found.stratum == ALL])]
     return "\n".join(lines)
 
 
@@ -136,7 +151,6 @@ def _section(answer: Answer, pictures: Sequence[tuple[str, bytes, str]], drawn: 
     to_control = [found for found in differences if found.other == answer.best_control]
     pairs = [found for found in differences if found not in to_control]
     between = f"<details><summary>of methods by pairs</summary>{_differences(pairs)}</details>" if pairs else ""
-    seconds = ", ".join(f"{label} {answer.seconds(label):.1f} s" for label in answer.methods)
     images = "".join(
         f'<figure><img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(content).decode()}"></figure>'
         for _, content, title in pictures
@@ -145,7 +159,7 @@ def _section(answer: Answer, pictures: Sequence[tuple[str, bytes, str]], drawn: 
     return (
         f'<h2 id="{escape(answer.experiment.name)}">{escape(answer.experiment.title)}</h2><ul>{said}</ul>'
         f"<h3>All pixels ({every[0].pixels:,})</h3>{_table(every)}"
-        f'<p class="note">Time of estimate, prepare and predict when made: {escape(seconds)}.</p>'
+        f"<details><summary>Cost</summary>{_efforts(answer.efforts())}</details>"
         f"<h3>Paired differences of RMSE, all pixels</h3>{_differences(to_control)}{between}"
         f'<h3>Strata</h3>{others}<h3>Figures</h3>{figures.key(answer)}<div class="row">{charts}</div>{images}'
     )
@@ -174,6 +188,19 @@ def _table(rows: Sequence[Row]) -> str:
         for cells in [row_cells(row, columns)]
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _efforts(efforts: Sequence[Effort]) -> str:
+    head = "".join(f"<th>{escape(title)}</th>" for title in EFFORT)
+    rows = "".join(
+        f'<tr class="{"control" if effort.control else ""}">{"".join(f"<td>{escape(cell)}</td>" for cell in effort_cells(effort))}</tr>'
+        for effort in efforts
+    )
+    note = (
+        '<p class="note">Networks: parameters, and multiply-adds for a fine pixel of six bands. Seconds of estimate, prepare and predict '
+        "by the clock when they were made; learning weighs the more the fewer days are predicted.</p>"
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{note}"
 
 
 def _differences(differences: Sequence[Difference]) -> str:

@@ -15,6 +15,7 @@ import torch
 from pipeline.assessment.digests import code_digest, digest, sources
 from pipeline.fusion import options, registry
 from pipeline.fusion.interface import FusionInput
+from pipeline.fusion.networks.weights import card_at, cards
 from pipeline.fusion.registry import build, options_of, spec_of, specs
 
 
@@ -39,6 +40,14 @@ class Entrant:
         """Days before and after a target that it looks at."""
         before, after = options_of(self.method, self.options).support()
         return int(before), int(after)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The card of the weights that it predicts with; empty where it has none."""
+        path = options_of(self.method, self.options).model_dump().get("weights")
+        if path:
+            return card_at(Path(path))
+        return {} if path is None else cards().get(self.method, {})
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,7 @@ def _key(entrant: Entrant, block: FusionInput, days: Sequence[int], parameters: 
         block.fine_std,
         block.coarse,
         block.coarse_std,
+        *([entrant.card["sha256"]] if entrant.card else []),
         *(part for named in given.items() for part in named),
         *(block.layers[name] for name in sorted(block.layers)),
         *(part for name in sorted(block.coarse_layers) for part in (name, block.coarse_layers[name])),

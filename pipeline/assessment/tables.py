@@ -7,12 +7,13 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.assessment.listing import amount
 from pipeline.assessment.scoring import Difference, Row
 
 Columns = Sequence[tuple[str, str, str]]
@@ -49,6 +50,33 @@ FULL: Columns = (
     ("cover95", "in 95 %", ".0%"),
     ("crps", "CRPS", ".4f"),
 )
+
+
+EFFORT = ("image", "parameters", "multiply-adds / pixel", "s / megapixel·band·day")
+"""Titles of the cells of `effort_cells`."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What an image took.
+
+    Parameters
+    ----------
+    name : str
+    control : bool
+    parameters : int, optional
+        Of its network; None where there is none.
+    multiply_adds : int, optional
+        Of its network, for a fine pixel of six bands.
+    seconds : float
+        For a megapixel of one band of one day, by the clock when it was made, with all that was learnt for it.
+    """
+
+    name: str
+    control: bool
+    parameters: int | None
+    multiply_adds: int | None
+    seconds: float
 
 
 def distinct(rows: Sequence[Row]) -> list[Row]:
@@ -110,6 +138,21 @@ def row_cells(row: Row, columns: Columns) -> list[str]:
     return [row.stratum, row.name, *figures, f"{row.pixels:,}", _number(row.coverage, ".1%")]
 
 
+def effort_cells(effort: Effort) -> list[str]:
+    """What an image took, as words."""
+    counts = [amount(count) for count in (effort.parameters, effort.multiply_adds)]
+    return [effort.name, *counts, f"{effort.seconds:.2g}" if effort.seconds < 10 else f"{effort.seconds:.0f}"]
+
+
+def efforts_markdown(efforts: Sequence[Effort]) -> str:
+    """A Markdown table of what each image took; controls in italics."""
+    lines = [f"| {' | '.join(EFFORT)} |", "|---|" + "---:|" * (len(EFFORT) - 1)]
+    for effort in efforts:
+        name, *cells = effort_cells(effort)
+        lines.append(f"| {' | '.join([f'*{name}*' if effort.control else name, *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
 def differences_markdown(differences: Sequence[Difference]) -> str:
     """A Markdown table of paired differences; bold where zero lies outside the interval."""
     lines = ["| stratum | image | less | RMSE | 95 % | drawn from |", "|---|---|---|---:|---:|---|"]
@@ -131,9 +174,13 @@ def occasions(days: int) -> str:
     return "this date only" if days == 1 else f"{days} dates"
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """Comma-separated, all figures at full precision; the RMSE of bands in columns ``rmse_1``, ``rmse_2`` …"""
-    records = [_flat(row) for row in rows]
+def csv_text(rows: Sequence[Row], efforts: Sequence[Effort] = ()) -> str:
+    """Comma-separated, all figures at full precision; the RMSE of bands in columns ``rmse_1``, ``rmse_2`` …
+
+    With `efforts`, what an image took stands in each of its rows.
+    """
+    took = _took(efforts)
+    records = [{**_flat(row), **took.get(row.name, {})} for row in rows]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()
@@ -141,9 +188,10 @@ def csv_text(rows: Sequence[Row]) -> str:
     return buffer.getvalue()
 
 
-def json_text(rows: Sequence[Row]) -> str:
-    """A JSON array of objects; a figure that is not defined is ``null``."""
-    return json.dumps([_nullable(asdict(row)) for row in rows], indent=1) + "\n"
+def json_text(rows: Sequence[Row], efforts: Sequence[Effort] = ()) -> str:
+    """A JSON array of objects; a figure that is not defined is ``null``. `efforts` as for `csv_text`."""
+    took = _took(efforts)
+    return json.dumps([_nullable({**asdict(row), **took.get(row.name, {})}) for row in rows], indent=1) + "\n"
 
 
 def verdict(rows: Sequence[Row], method: str, controls: Sequence[str], stratum: str) -> str:
@@ -178,6 +226,13 @@ def verdict(rows: Sequence[Row], method: str, controls: Sequence[str], stratum: 
     better = [name for name in controls if errors[name] <= errors[method]]
     others = f" ({', '.join(better)} are all at least as good)" if len(better) > 1 else ""
     return f"On {stratum} pixels {method} DOES NOT beat the control {best}: {figures}{others}."
+
+
+def _took(efforts: Sequence[Effort]) -> dict[str, dict[str, Any]]:
+    return {
+        effort.name: {"parameters": effort.parameters, "multiply_adds": effort.multiply_adds, "seconds": effort.seconds}
+        for effort in efforts
+    }
 
 
 def _strata(rows: Sequence[Row]) -> list[str]:

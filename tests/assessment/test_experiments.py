@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -16,9 +17,9 @@ from pipeline.assessment.cases import BEYOND, cases_of, departed
 from pipeline.assessment.experiments import Experiment, Nowcast, load_experiment
 from pipeline.assessment.figures import _cropped
 from pipeline.assessment.filesets import FILE_SETS, read_set
-from pipeline.assessment.predicting import Entrant, entrants, predict
+from pipeline.assessment.predicting import Entrant, _key, entrants, predict
 from pipeline.assessment.roles import Role, Roles
-from pipeline.assessment.simulated import _changed
+from pipeline.assessment.simulated import LATITUDE, _changed, _south
 from pipeline.errors import ConfigurationError
 from pipeline.fusion.registry import specs
 from pipeline.grid import Grid, day_from_number, day_number
@@ -177,6 +178,12 @@ def test_references_are_the_archive_the_pairs_the_nearest_or_the_days_named() ->
     assert days("pairs") == [16, 48]
     assert days("pair") == [16]
     assert days([day_from_number(FIRST + 64)]) == [64]
+    (apart,) = cases_of(experiment(references="pairs", apart=17), archive)
+    assert [day - FIRST for day in apart.block.fine_days] == [0, 64]
+    (before,) = cases_of(experiment(references="pair", apart=17), archive)
+    assert [day - FIRST for day in before.block.fine_days] == [0]
+    with pytest.raises(ValueError, match="apart is 17 days, but references are no pairs"):
+        experiment(apart=17)
     with pytest.raises(ConfigurationError, match="no reference on"):
         days([day_from_number(MIDDLE)])
 
@@ -332,6 +339,20 @@ def test_events_of_a_simulated_place_are_those_between_two_days() -> None:
     assert not changed(whole, whole).any()
 
 
+def test_a_simulated_place_lies_where_it_is_told_to_and_on_the_cells_of_the_others() -> None:
+    assert _south(LATITUDE) == 4_900_815.0, "the place that experiments without a latitude are about"
+    assert (
+        Experiment.model_validate({"name": "e", "title": "E", "sandbox": {"seed": 100}, "withhold": {"every": 4}}).sandbox.latitude
+        == LATITUDE
+    )
+    for latitude in (60.0, -33.0):
+        south = _south(latitude)
+        assert (south - 4_900_815.0) % 240 == 0
+        grid = Grid.from_bounds("EPSG:32633", (500_175.0, south, 502_095.0, south + 1920))
+        assert grid.shape == (64, 64), "no cell more"
+        assert abs(World(1, grid, date(2023, 1, 1), date(2023, 1, 2)).latitude - latitude) < 0.1
+
+
 def test_a_withheld_image_errs_itself_and_a_simulated_truth_does_not() -> None:
     archive = small_archive()
     std = np.full((2, 48, 48), 0.003, np.float32)
@@ -398,6 +419,29 @@ def test_every_table_holds_the_six_controls_on_the_same_pixels(monkeypatch: pyte
     assert all(np.isfinite(row.roughness) for row in rows)
     assert {(found.name, found.other) for found in answer.differences} == {("residual", answer.best_control)}
     assert answer.verdicts()[0].startswith("On all pixels residual")
+
+
+def test_seconds_are_those_of_a_megapixel_of_a_band_of_a_day(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answer = assessed(monkeypatch, tmp_path, experiment(withhold={"every": 2}), ["residual"])
+    efforts = {effort.name: effort for effort in answer.efforts()}
+    assert efforts.keys() == {entrant.label for entrant in answer.line}
+    values = 2 * small_archive().fine[0].size
+    assert efforts["residual"].seconds == pytest.approx(1e6 * answer.seconds("residual") / values)
+    assert efforts["residual"].parameters is None
+    assert efforts["linear"].control
+
+
+def test_weights_are_known_by_their_card_and_their_hash_is_part_of_what_a_prediction_follows_from(tmp_path: Path) -> None:
+    (case,) = cases_of(experiment(), small_archive())
+    keys = []
+    for digits in ("ab", "cd"):
+        card = {"sha256": 32 * digits, "parameters": 7, "multiply_adds": 8}
+        (tmp_path / "mine.json").write_text(json.dumps(card))
+        entrant = Entrant("edcstfn", "edcstfn", {"weights": str(tmp_path / "mine.safetensors")})
+        assert entrant.card == card
+        keys.append(_key(entrant, case.block, [MIDDLE], None))
+    assert keys[0] != keys[1]
+    assert Entrant("residual", "residual").card == {}
 
 
 def test_what_did_not_change_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

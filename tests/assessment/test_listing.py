@@ -16,9 +16,10 @@ from rich.console import Console, RenderableType
 
 from pipeline.assessment import listing
 from pipeline.assessment.record import Cost, Record, Score, read_record, record, record_path
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, WeightsError
 from pipeline.fusion import registry
 from pipeline.fusion.interface import MethodSpec
+from pipeline.fusion.networks import weights
 from pipeline.fusion.notes import notes
 from pipeline.fusion.options import ControlOptions
 from pipeline.fusion.registry import specs
@@ -113,6 +114,66 @@ def test_for_machines_everything_is_there_and_json() -> None:
     assert known["scores"][0]["decided"]
     assert known["scores"][0]["change"] == pytest.approx(0.05)
     assert listing.described("vsdf")["cost"] is None
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """The only card there is, of weights that are not there: a list needs none."""
+    made = {
+        "method": "realfusion",
+        "source": "a paper",
+        "parameters": 83_412,
+        "multiply_adds": 246_800,
+        "licence": "Apache-2.0",
+        "data": {"train": ["sandbox 301, 30% cloud"], "tune": ["sandbox 201, 50% cloud"], "real_modis": "none"},
+        "scores": {
+            "restoration": {"rmse": 0.0105, "control": 0.0124, "skill": 0.1532},
+            "fusion": {"rmse": 0.0213, "control": 0.0301, "skill": -0.0301},
+        },
+        "training": {"steps": {"fusion": 1200}, "seconds": 777, "machine": "a machine"},
+        "recipe": {},
+        "created": "2026-01-02",
+        "sha256": "ab" * 32,
+    }
+    (tmp_path / "realfusion.json").write_text(json.dumps(made))
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    return made
+
+
+@pytest.mark.parametrize("width", [100, 140])
+def test_networks_are_listed_with_size_and_tune_scores_of_every_stage(card: dict[str, Any], width: int) -> None:
+    text = shown(listing.all_methods(), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    fusion = next(line for line in text.splitlines() if "0.0213" in line)
+    first = next(line for line in text.splitlines() if "0.0105" in line)
+    assert first.split() == ["realfusion", "restoration", "83.4", "k", "247", "k", "0.0105", "0.0124", "+15", "%"]
+    assert fusion.split() == ["fusion", "0.0213", "0.0301", "−3.0", "%"]
+    assert listing.NO_WEIGHTS in " ".join(row(text, "edcstfn"))
+    assert not any(line.startswith(" starfm") for line in text[text.index("multiply-adds") :].splitlines())
+
+
+def test_a_network_shows_its_card_and_machines_get_all_of_it(card: dict[str, Any]) -> None:
+    text = shown(listing.one_method("realfusion"), 140)
+    assert "train: sandbox 301, 30% cloud; tune: sandbox 201, 50% cloud; real_modis: none" in text
+    assert card["sha256"] in text
+    assert "0.0105" in text
+    assert listing.described("realfusion")["weights"] == card
+    assert listing.described("edcstfn")["weights"] is None
+    assert listing.NO_WEIGHTS in shown(listing.one_method("edcstfn"))
+
+
+def test_a_damaged_card_is_not_taken_for_a_missing_one(card: dict[str, Any]) -> None:
+    (weights.SHIPPED / "edcstfn.json").write_text("{")
+    with pytest.raises(WeightsError, match="is no JSON"):
+        listing.all_methods()
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(None, "–"), (7, "7"), (57_012, "57.0 k"), (284_000, "284 k"), (999_600, "1.00 M"), (5_920_123, "5.92 M")]
+)
+def test_large_numbers_are_told_in_three_digits(count: int | None, words: str) -> None:
+    assert listing.amount(count) == words
 
 
 def test_a_method_of_another_package_is_listed_without_words_or_figures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.assessment.scoring import Row, Sample, score
-from pipeline.assessment.tables import csv_text, json_text, markdown, rich_table, verdict
+from pipeline.assessment.tables import Effort, csv_text, efforts_markdown, json_text, markdown, rich_table, verdict
 
 TRUTH = np.linspace(0.1, 0.6, 2 * 4 * 4).reshape(2, 4, 4)
 CONTROLS = frozenset({"linear", "nearest"})
@@ -142,6 +142,18 @@ def test_csv_holds_every_figure_at_full_precision() -> None:
     records = list(csv.DictReader(io.StringIO(csv_text([row("residual", 1 / 3)]))))
     assert float(records[0]["rmse"]) == 1 / 3
     assert float(records[0]["rmse_1"]) == 1 / 3
+
+
+def test_what_an_image_took_stands_in_a_table_and_in_each_of_its_rows() -> None:
+    efforts = [Effort("edcstfn", False, 283_910, 282_000, 1.234), Effort("linear", True, None, None, 0.01)]
+    text = efforts_markdown(efforts)
+    assert "| edcstfn | 284 k | 282 k | 1.2 |" in text
+    assert "| *linear* | – | – | 0.01 |" in text
+    rows = [row("edcstfn", 0.03), row("linear", 0.04)]
+    first, second = json.loads(json_text(rows, efforts))
+    assert (first["parameters"], first["multiply_adds"], first["seconds"]) == (283_910, 282_000, 1.234)
+    assert second["parameters"] is None
+    assert [record["seconds"] for record in csv.DictReader(io.StringIO(csv_text(rows, efforts)))] == ["1.234", "0.01"]
 
 
 def test_json_is_json_even_with_undefined_and_infinite_figures() -> None:

@@ -64,7 +64,7 @@ def load(path: Path) -> Weights:
     from safetensors import SafetensorError
     from safetensors.torch import load as parse
 
-    card = _read_card(path.with_suffix(".json"))
+    card = card_at(path)
     data = _read(path)
     found, expected = hashlib.sha256(data).hexdigest(), card["sha256"]
     if found != expected:
@@ -122,6 +122,22 @@ def shipped(name: str) -> Weights:
 def digest_of(name: str) -> str:
     """SHA-256 of the shipped weights of a name as their card says it; neither torch nor the weights are loaded."""
     return str(_read_card(_shipped(name).with_suffix(".json"))["sha256"])
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """The cards of all shipped weights by name; neither torch nor the weights are loaded."""
+    return {path.stem: _read_card(path) for path in sorted(SHIPPED.glob("*.json"))}
+
+
+def card_at(path: Path) -> dict[str, Any]:
+    """The card beside a file of weights, which is not read.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing, or no card.
+    """
+    return _read_card(path.with_suffix(".json"))
 
 
 def into(module: _Network, weights: Weights) -> _Network:
