@@ -85,7 +85,7 @@ def sandbox_archive(
     world, textures = spec.world, _TEXTURES if composites else {}
     with np.load(path, allow_pickle=False) as stored:
         return Archive(
-            name=f"sandbox {seed}, {cloudiness:.0%} cloud" + ("" if latitude == LATITUDE else f", {latitude:g}° N"),
+            name=f"sandbox {seed}, {cloudiness:.0%} cloud" + ("" if latitude == LATITUDE else f", {abs(latitude):g}° {'SN'[latitude > 0]}"),
             bands=BANDS,
             resolution=grid.resolution,
             scale=grid.scale,
