@@ -77,12 +77,26 @@ class Sides:
         """Before and after a day, of the images within `reach` days."""
         days = self.references.block.fine_days
         indices = self.references.around(target, reach, reach)
-        before = tuple(index for index in reversed(indices) if days[index] < target)
-        after = tuple(index for index in indices if days[index] > target)
+        before = self._used([index for index in reversed(indices) if days[index] < target])
+        after = self._used([index for index in indices if days[index] > target])
         # What no later day needs is dropped, so that memory does not grow with the days asked for.
         kept = {key: self.made[key] if key in self.made else self._mosaic(key) for key in (before, after)}
         self.made = kept
         return kept[before], kept[after]
+
+    def _used(self, indices: Sequence[int]) -> tuple[int, ...]:
+        """Those of some images, the nearest first, that give a pixel: what else comes into reach or leaves it makes no other mosaic."""
+        clear, used = self.references.clear, []
+        missing = torch.ones_like(clear[0]) if len(clear) else None
+        for index in indices:
+            assert missing is not None
+            left = missing & ~clear[index]
+            if not torch.equal(left, missing):
+                used.append(index)
+                missing = left
+                if not bool(missing.any()):
+                    break
+        return tuple(used)
 
     def _mosaic(self, indices: Sequence[int]) -> Side:
         references = self.references
@@ -91,8 +105,6 @@ class Sides:
         known, day = seen.clone(), fine.new_zeros(seen.shape)
         for index in indices:
             new = references.clear[index] & ~seen
-            if not bool(new.any()):
-                continue
             number = references.block.fine_days[index]
             coarse = lift(self.coarse(number)[0], references.block.scale)
             fine = torch.where(new, references.block.fine[index], fine)
@@ -100,8 +112,6 @@ class Sides:
             known |= new & torch.isfinite(coarse).all(dim=0)
             day = torch.where(new, float(number), day)
             seen |= new
-            if bool(seen.all()):
-                break
         return Side(fine, then, seen, known, day)
 
 

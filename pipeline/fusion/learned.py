@@ -120,8 +120,10 @@ class LearnedMethod(ABC, Generic[Prior]):
 
     def __init__(self, options: NetworkOptions, network: Corrector | None = None) -> None:
         self.options = options
-        self._network = network
+        self._network: Corrector | None = None
         self._weights: Weights | None = None
+        if network is not None:
+            self.given(network)
 
     @staticmethod
     @abstractmethod
@@ -140,11 +142,15 @@ class LearnedMethod(ABC, Generic[Prior]):
     def first(self, state: State[Prior], given: Evidence, target: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and σ (B, y, x) and source (y, x) of the first prediction."""
 
+    def given(self, network: Corrector) -> None:
+        """Use another network than the one that the options name; it does not learn here."""
+        self._network = network.requires_grad_(False)
+
     def _loaded(self) -> Weights | None:
         """The weights, put into the network; None for a network that was given."""
         if self._network is None:
             self._weights = weights_of(self.name, self.options.weights)
-            self._network = into(self.untrained(), self._weights).eval()
+            self.given(into(self.untrained(), self._weights).eval())
         return self._weights
 
     def estimate(self, samples: Sequence[FusionInput]) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def trained(
     schedules = {stage.name: recipe.schedules[stage.name] for stage in stages}
     learnt = {}
     for stage in stages:
+        stage.begin()
         looked_at = told(stage, chooser, range(recipe.samples.tune), 8)
         if budget is not None:
             schedules[stage.name] = _within(budget * _SHARES[stage.name], schedules[stage.name], stage, sampler, folder)

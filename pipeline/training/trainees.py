@@ -6,6 +6,7 @@ the fusion network then learns with what it restores.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,9 @@ class Stage(ABC):
     name: str
     network: nn.Module
 
+    def begin(self) -> None:  # noqa: B027 (most stages need nothing)
+        """Take over what earlier stages learnt, before anything is told."""
+
     @abstractmethod
     def told(self, sample: Sample) -> Batch:
         """A sample as the network sees it."""
@@ -121,6 +125,7 @@ class CellStage(Stage):
     """Clear share of a cell from which its fine image says what it is."""
 
     def __init__(self, method: RealFusion, network: RealFusionNetwork) -> None:
+        # Samples are told in a thread beside the one that learns: by a network of its own, here as below.
         self.method, self.network, self._restoration = method, network.restoration, network.restoration
 
     def told(self, sample: Sample) -> Batch:
@@ -144,7 +149,10 @@ class FineStage(Stage):
     name = "fusion"
 
     def __init__(self, method: LearnedMethod[Any], network: Corrector) -> None:
-        self.method, self.network, self._refiner = method, network.refiner, network.refiner
+        self.method, self.network, self._refiner, self._whole = method, network.refiner, network.refiner, network
+
+    def begin(self) -> None:
+        self.method.given(copy.deepcopy(self._whole).cpu().eval())
 
     def told(self, sample: Sample) -> Batch:
         with torch.no_grad():
@@ -224,7 +232,7 @@ def stages_of(name: str, start: Mapping[str, Tensor] | None = None) -> tuple[nn.
     network = kind.untrained()
     if start is not None:
         network.load_state_dict(start)
-    method = kind(options_of(name, {}), network)
+    method = kind(options_of(name, {}), copy.deepcopy(network).eval())
     if isinstance(method, PairNetwork):
         return network, [PairStage(method, network)]
     stages: list[Stage] = [FineStage(method, network)]
