@@ -128,9 +128,9 @@ NETWORK = ("network", "stage", "parameters", "multiply-adds", "RMSE", "control",
 """Titles of the cells of `network_rows`."""
 
 NETWORK_LEGEND = (
-    "Multiply-adds: for a fine pixel of six bands, references encoded anew. RMSE of the shipped weights on simulated places for tuning, "
-    "by which they were chosen, so it flatters. Control: on the same samples, for restoration the series restored in time, otherwise the "
-    "nearest observations moved by the coarse change. Skill: 1 − RMSE / control."
+    "Multiply-adds: for a fine pixel of six bands, with as many pairs as it takes. RMSE of the shipped weights on simulated places for "
+    "tuning, by which they were chosen, so it flatters. Control: on the same samples, for restoration the series restored in time, "
+    "otherwise the nearest observations moved by the coarse change. Skill: 1 − RMSE / control."
 )
 
 NO_WEIGHTS = "no weights: landfuse train"
