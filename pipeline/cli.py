@@ -308,6 +308,7 @@ def train(
     method: Annotated[str, typer.Option(help="The method whose network learns.")] = "realfusion",
     budget: Annotated[str | None, typer.Option(help="Time to learn, such as 30m; for fewer steps than the recipe says.")] = None,
     adapt: Annotated[bool, typer.Option("--adapt", help="Start from the shipped weights; kept only if they become better.")] = False,
+    adversarial: Annotated[bool, typer.Option("--adversarial", help="Beside the discriminator of the method, where it has one.")] = False,
     folder: Annotated[Path, typer.Option("--out", help="Where weights, card, curves and checkpoints go.")] = Path("trained"),
     as_json: AsJson = False,
 ) -> None:
@@ -320,9 +321,14 @@ def train(
     area = load_area(path) if path != SHIPPED_RECIPE and _is_area(path) else None
     if adapt and area is None:
         raise ConfigurationError(f"{source} is no area file, expected one with --adapt", "weights are adapted to the images of an area")
+    if adversarial and area is not None:
+        raise ConfigurationError("--adversarial with an area file, expected `sandbox` or a recipe", "leave --adversarial out")
     with _progress() as progress:
         if area is None:
-            made, adapted = train_on_sandboxes(method, load_recipe(path), folder / method, folder / "cache", seconds, progress), None
+            made, adapted = (
+                train_on_sandboxes(method, load_recipe(path), folder / method, folder / "cache", seconds, progress, adversarial),
+                None,
+            )
         else:
             from pipeline.steps.train import train_on_area
 

@@ -53,7 +53,7 @@ class Recipe(_Part):
     train: tuple[World, ...] = Field(min_length=1, description="simulated places to learn from")
     tune: tuple[World, ...] = Field(min_length=1, description="simulated places to choose the weights on")
     samples: Samples = Samples()
-    schedules: dict[str, Schedule] = Field(description="by stage: restoration, fusion, pairs")
+    schedules: dict[str, Schedule] = Field(description="by stage: restoration, fusion, pairs, adversarial")
 
 
 def load_recipe(path: Path) -> Recipe:

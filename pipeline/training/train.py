@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 _TIMED = 3
 """Steps that the length of a training with a budget is reckoned from."""
 
-_SHARES = {"restoration": 0.15, "fusion": 0.85, "pairs": 1.0}
+_SHARES = {"restoration": 0.15, "fusion": 0.85, "pairs": 1.0, "adversarial": 1.0}
 """Shares of a budget that stages get."""
 
 
@@ -56,7 +56,9 @@ class Trained:
     stages: Mapping[str, Learnt]
 
 
-def train_on_sandboxes(name: str, recipe: Recipe, folder: Path, cache: Path, budget: float | None, progress: Progress) -> Trained:
+def train_on_sandboxes(
+    name: str, recipe: Recipe, folder: Path, cache: Path, budget: float | None, progress: Progress, adversarial: bool = False
+) -> Trained:
     """Train the network of a method on simulated places, from where an interrupted training in `folder` stopped.
 
     Parameters
@@ -67,13 +69,15 @@ def train_on_sandboxes(name: str, recipe: Recipe, folder: Path, cache: Path, bud
         Simulated places, which other trainings use as well.
     budget : float, optional
         Seconds, for fewer steps than the recipe says.
+    adversarial : bool
+        Beside the discriminator of the method.
 
     Raises
     ------
     ConfigurationError
         If the method has no network, a seed has another role, or `folder` holds a training of another recipe.
     """
-    network, stages = stages_of(name)
+    network, stages = stages_of(name, adversarial=adversarial)
     places = [simulated_place(world, Role.TRAIN, cache, progress) for world in recipe.train]
     tune = [simulated_place(world, Role.TUNE, cache, progress) for world in recipe.tune]
     learnt, recipe = trained(stages, recipe, places, tune, folder, budget, progress)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pipeline.errors import ConfigurationError
 from pipeline.fusion.evidence import contrast_in
 from pipeline.fusion.learned import LearnedMethod
+from pipeline.fusion.networks.adversarial import PatchDiscriminator, ScalesDiscriminator, discriminator_loss, generator_term
 from pipeline.fusion.networks.refiner import Corrector
 from pipeline.fusion.pairnet import PairNetwork, slots, told_of_pairs
 from pipeline.fusion.pairs import pair_of
@@ -27,6 +28,7 @@ from pipeline.fusion.registry import class_of, options_of
 from pipeline.operators.resample import area_mean, lift
 from pipeline.training.losses import charbonnier, edges, laplace_likelihood, structural
 from pipeline.training.samples import Sample
+from pipeline.vocabulary import BANDS
 
 CPU = torch.device("cpu")
 
@@ -104,7 +106,10 @@ class Stage(ABC):
 
     def loss(self, batch: Batch) -> Tensor:
         """Error of a batch in units of the contrast, only where the truth is known."""
-        predicted, log_std = self.predicted(batch)
+        return self.error(batch, *self.predicted(batch))
+
+    def error(self, batch: Batch, predicted: Tensor, log_std: Tensor | None) -> Tensor:
+        """The same of what was predicted."""
         mask, unit = batch.mask, batch.unit
         scaled, truth = predicted / unit, batch.truth / unit
         loss = charbonnier(scaled, truth, mask)
@@ -177,7 +182,7 @@ class PairStage(Stage):
     name = "pairs"
 
     def __init__(self, method: PairNetwork, network: Any) -> None:
-        self.method, self.network = method, network
+        self.method, self.network, self._generator = method, network, network
 
     def told(self, sample: Sample) -> Batch:
         block, target = sample.block, sample.target
@@ -206,7 +211,38 @@ class PairStage(Stage):
         return Batch([part[None] for part in batch.inputs], *(getattr(batch, name)[:, 0][None] for name in _PLANES))
 
     def predicted(self, batch: Batch) -> tuple[Tensor, None]:
-        return self.network(*batch.inputs), None
+        return self._generator(*batch.inputs), None
+
+
+ADVERSARIES: Mapping[str, tuple[type[nn.Module], float]] = {
+    "ganstfm": (ScalesDiscriminator, 1e-3),
+    "mlffgan": (PatchDiscriminator, 1e-2),
+}
+"""Discriminators of the rivals that have one, and the weight of their term beside the other losses, as published."""
+
+
+class AdversarialStage(PairStage):
+    """A network on pairs that learns to be taken for real as well, beside a discriminator that learns not to be fooled.
+
+    Both take their steps at once, each on its own part of the loss.
+    """
+
+    name = "adversarial"
+
+    def __init__(self, method: PairNetwork, network: Any, critic: nn.Module, weight: float) -> None:
+        super().__init__(method, network)
+        self._critic, self._weight = critic, weight
+        self.network = nn.ModuleDict({"generator": network, "critic": critic})
+
+    def loss(self, batch: Batch) -> Tensor:
+        predicted, _ = self.predicted(batch)
+        now = batch.inputs[2]
+        # Of the term of the generator nothing reaches the discriminator.
+        self._critic.requires_grad_(False)
+        fooled = generator_term(self._critic, predicted, now)
+        self._critic.requires_grad_(True)
+        real = batch.truth.masked_fill(batch.mask == 0, torch.nan)
+        return self.error(batch, predicted, None) + self._weight * fooled + discriminator_loss(self._critic, real, predicted, now)
 
 
 def _batch(inputs: Sequence[Tensor], first: Tensor, unit: Tensor, std: Tensor, truth: Tensor, mask: Tensor, control: Tensor) -> Batch:
@@ -218,13 +254,18 @@ def _batch(inputs: Sequence[Tensor], first: Tensor, unit: Tensor, std: Tensor, t
     return Batch(inputs, planes(first), planes(unit), planes(std).clamp(min=1e-4), planes(truth), mask.float()[:, None], planes(control))
 
 
-def stages_of(name: str, start: Mapping[str, Tensor] | None = None) -> tuple[nn.Module, list[Stage]]:
+def stages_of(name: str, start: Mapping[str, Tensor] | None = None, adversarial: bool = False) -> tuple[nn.Module, list[Stage]]:
     """The network of a method, untrained or with weights to start from, and its stages in order.
+
+    Parameters
+    ----------
+    adversarial : bool
+        Beside the discriminator of the method.
 
     Raises
     ------
     ConfigurationError
-        If the method has no network.
+        If the method has no network, or no discriminator.
     """
     kind = class_of(name)
     if not (isinstance(kind, type) and issubclass(kind, (LearnedMethod, PairNetwork))):
@@ -233,8 +274,13 @@ def stages_of(name: str, start: Mapping[str, Tensor] | None = None) -> tuple[nn.
     if start is not None:
         network.load_state_dict(start)
     method = kind(options_of(name, {}), copy.deepcopy(network).eval())
+    if adversarial and name not in ADVERSARIES:
+        raise ConfigurationError(f"method {name!r} has no discriminator", f"those with one: {', '.join(ADVERSARIES)}")
     if isinstance(method, PairNetwork):
-        return network, [PairStage(method, network)]
+        if not adversarial:
+            return network, [PairStage(method, network)]
+        critic, weight = ADVERSARIES[name]
+        return network, [AdversarialStage(method, network, critic(len(BANDS)), weight)]
     stages: list[Stage] = [FineStage(method, network)]
     if isinstance(method, RealFusion) and isinstance(network, RealFusionNetwork):
         stages.insert(0, CellStage(method, network))

@@ -111,3 +111,27 @@ def test_a_recipe_that_is_none_is_refused_by_name(tmp_path):
     wrong.write_text("version: 1\ntrain: []\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="train"):
         load_recipe(wrong)
+
+
+@pytest.mark.parametrize("name", ["ganstfm", "mlffgan"])
+def test_beside_a_discriminator_either_learns_from_its_own_part_of_the_loss(samplers, name):
+    torch.manual_seed(0)
+    network, (stage,) = stages_of(name, adversarial=True)
+    batch = told(stage, samplers[0], range(2), 2)[0]
+    stage.loss(batch).backward()
+    generator, critic = stage.network["generator"], stage.network["critic"]
+    assert generator is network
+    assert all(part.grad is not None for part in (*generator.parameters(), *critic.parameters()))
+    if name == "ganstfm":
+        return  # Its spectral norms move with every look.
+    alone = [part.grad.clone() for part in critic.parameters()]
+    stage.network.zero_grad(set_to_none=True)
+    stage._weight = 100.0
+    stage.loss(batch).backward()
+    for before, part in zip(alone, critic.parameters(), strict=True):
+        torch.testing.assert_close(part.grad, before, rtol=0.2, atol=1e-3)
+
+
+def test_a_discriminator_of_a_method_that_has_none_is_refused():
+    with pytest.raises(ConfigurationError, match="edcstfn"):
+        stages_of("edcstfn", adversarial=True)
