@@ -64,11 +64,14 @@ class Sampler:
     seed : int
     size : int
         Edge of the windows [fine pixels], whole coarse cells.
+    ideal : float
+        Share of the samples of simulated places whose coarse is the mean of the true surface.
     """
 
     places: Sequence[Place]
     seed: int
     size: int = 96
+    ideal: float = 0.5
 
     def draw(self, number: int) -> Sample:
         """The sample of a number."""
@@ -79,7 +82,7 @@ class Sampler:
         rows, cols = block.coarse.shape[-2:]
         edge = self.size // scale
         cells = Window(int(rng.integers(rows - edge + 1)), int(rng.integers(cols - edge + 1)), edge, edge)
-        ideal = place.ideal is not None and bool(rng.random() < 0.5)
+        ideal = place.ideal is not None and bool(rng.random() < self.ideal)
         cut = _cut(block, self._kept(rng, block.fine_days, target), target, cells)
         if ideal:
             assert place.ideal is not None

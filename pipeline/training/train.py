@@ -7,7 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ def trained(
     schedules = {stage.name: recipe.schedules[stage.name] for stage in stages}
     learnt = {}
     for stage in stages:
+        sampler, chooser = (replace(one, ideal=stage.ideal) for one in (sampler, chooser))
         stage.begin()
         looked_at = told(stage, chooser, range(recipe.samples.tune), 8)
         if budget is not None:

@@ -92,6 +92,8 @@ class Stage(ABC):
 
     name: str
     network: nn.Module
+    ideal: float = 0.5
+    """Share of the samples of simulated places whose coarse is the mean of the true surface."""
 
     def begin(self) -> None:  # noqa: B027 (most stages need nothing)
         """Take over what earlier stages learnt, before anything is told."""
@@ -126,6 +128,7 @@ class CellStage(Stage):
     """The restoration network: cells of a day, held against the fine surface averaged over them."""
 
     name = "restoration"
+    ideal = 0.0  # There is nothing to restore in them.
     least_share = 0.75
     """Clear share of a cell from which its fine image says what it is."""
 
