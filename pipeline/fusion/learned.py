@@ -23,8 +23,11 @@ from pipeline.fusion.withheld import withheld_images
 
 Prior = TypeVar("Prior")
 
-_TILE, _BATCH = 256, 6
-"""Edge of a tile [fine pixels], and tiles at once."""
+_TILE, _BATCH = 832, 1
+"""Edge of a tile at most [fine pixels], and tiles at once: a block of 512 with its halo is one tile, and bands follow each other.
+
+Measured by `benchmarks/inference.py`: halos cost more than small tiles save in caches, and bands at once are slower than one after the other.
+"""
 
 _MIN_IMAGES = 4
 _ONE_SIGMA = 0.683

@@ -111,6 +111,22 @@ def test_networks_get_tiles_of_one_shape_with_channels_last():
     assert seen == [((5, 3, 24, 24), True, True)] * 3
 
 
+@pytest.mark.parametrize(
+    ("height", "tile", "heights"),
+    [(40, 40, [40]), (44, 40, [24 + 4] * 2), (84, 40, [28 + 2 * 4] * 3)],
+    ids=["whole", "two of one halo each", "three"],
+)
+def test_an_array_is_cut_into_equal_parts_with_no_halo_beyond_its_border(height, tile, heights):
+    seen = []
+
+    def look(image):
+        seen.append(image.shape[-2])
+        return image
+
+    apply(look, [torch.rand(1, 1, height, 40)], reach=3, multiple=4, tile=tile, batch=1)
+    assert seen == heights
+
+
 def test_the_batch_halves_where_memory_runs_out_and_the_run_goes_on():
     network, (image,) = of_seed(UNet, (1, 2, 96, 136))
     tried = []
@@ -143,7 +159,7 @@ def test_a_tile_that_does_not_fit_is_said_with_its_size():
     def full(tiles):
         raise torch.OutOfMemoryError
 
-    with pytest.raises(LandfuseError, match=r"single tile of 24 × 16 pixels(.|\n)*less than 16 pixels"):
+    with pytest.raises(LandfuseError, match=r"single tile of 20 × 16 pixels(.|\n)*less than 16 pixels"):
         apply(full, [torch.rand(1, 1, 32, 16)], reach=3, multiple=4, tile=16, batch=4)
 
 

@@ -2,6 +2,7 @@
 
 A tile is a core with a halo around it that is wide enough for every pixel of the core. At the border of the array it is moved inwards
 rather than padded, so all tiles have one shape, and the network meets the border as it would in the whole array: with its own padding.
+Pixels of halos are computed anew for every tile, so tiles are few: an array is cut into equal parts, into one where that is allowed.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def apply(
     multiple : int
         Height, width and corners of tiles are multiples of it, in fine pixels.
     tile : int
-        Edge of a core [fine pixels].
+        Edge of a core [fine pixels], at most.
     batch : int
         Tiles of one of the N images at once.
     scale_factors : sequence of int, optional
@@ -85,7 +86,7 @@ def apply(
         if size <= 0 or size % step:
             raise LandfuseError(f"{what} {size} is no multiple of {step} fine pixels", f"choose blocks and tiles of multiples of {step}")
     halo = math.ceil(reach / step) * step
-    places = [*product(range(count), _windows(height, tile, halo), _windows(width, tile, halo))]
+    places = [*product(range(count), _windows(height, tile, halo, step), _windows(width, tile, halo, step))]
     stitched: tuple[Tensor, ...] | None = None
     while places:
         chosen = places[:batch]
@@ -118,11 +119,14 @@ def _extent(inputs: Sequence[Tensor], factors: Sequence[int]) -> tuple[int, int,
     return extents[0]
 
 
-def _windows(size: int, tile: int, halo: int) -> Iterator[Window]:
-    extent = min(tile + 2 * halo, size)
-    for first in range(0, size, tile):
+def _windows(size: int, tile: int, halo: int, step: int) -> Iterator[Window]:
+    count = math.ceil(size / tile)
+    core = math.ceil(size / count / step) * step
+    # Of two tiles each has a halo on one side only.
+    extent = min(core + halo * min(count - 1, 2), size)
+    for first in range(0, size, core):
         start = min(max(first - halo, 0), size - extent)
-        yield Window(start, start + extent, first, min(first + tile, size))
+        yield Window(start, start + extent, first, min(first + core, size))
 
 
 def _core(window: Window) -> slice:
