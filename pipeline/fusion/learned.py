@@ -26,7 +26,7 @@ Prior = TypeVar("Prior")
 _TILE, _BATCH = 832, 1
 """Edge of a tile at most [fine pixels], and tiles at once: a block of 512 with its halo is one tile, and bands follow each other.
 
-Measured by `benchmarks/inference.py`: halos cost more than small tiles save in caches, and bands at once are slower than one after the other.
+Measured by `benchmarks/inference.py`: halos cost more than small tiles save in caches, and bands at once are slower than one by one.
 """
 
 _MIN_IMAGES = 4

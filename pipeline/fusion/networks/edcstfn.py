@@ -9,6 +9,8 @@ weighted in both, so that what is trained is what is used.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
@@ -74,7 +76,9 @@ def _averaged(features: Tensor, residual: Tensor) -> Tensor:
     if features.shape[1] == 1:
         return features.squeeze(1)
     weight = (residual.abs() + _LEAST).reciprocal()
-    return (weight * features).sum(dim=1) / weight.sum(dim=1)
+    # One by one: sums over an axis in between are slow where channels lie last in memory.
+    total, weights = (reduce(torch.add, part.unbind(dim=1)) for part in (weight * features, weight))
+    return total / weights
 
 
 def _encoder(inputs: int) -> nn.Sequential:
