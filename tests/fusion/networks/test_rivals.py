@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from pipeline.fusion.networks.edcstfn import Edcstfn
 from pipeline.fusion.networks.ganstfm import GanStfm
 from pipeline.fusion.networks.mlffgan import MlffGan
 from pipeline.fusion.networks.stfdcnn import Stfdcnn, srcnn
+from pipeline.fusion.networks.tiles import apply
 
 NETWORKS = [BiaStf, Stfdcnn, Edcstfn, GanStfm, MlffGan]
 SEVERAL = [network for network in NETWORKS if network.most_pairs > 1]
@@ -197,3 +199,17 @@ def test_reference_free_fusion_does_not_look_at_the_coarse_image_of_the_referenc
 def test_networks_for_one_pair_refuse_two(network: type[nn.Module]) -> None:
     with pytest.raises(ValueError, match="too many values"):
         made(network, 3)(*images(3, 16, 16, pairs=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", NETWORKS)
+def test_tiles_stitched_in_both_directions_are_the_whole_image(make: Callable[[int], nn.Module]) -> None:
+    model = made(make, 2).to(memory_format=torch.channels_last)
+    step = model.multiple
+    # Three tiles: one at either end, one with a halo on both sides.
+    tile = 2 * step + 16
+    samples = images(2, 3 * tile, 3 * tile + 2 * step * math.ceil(model.reach / step), model.most_pairs)
+    with torch.no_grad():
+        whole = model(*samples)
+    (stitched,) = apply(model, samples, reach=model.reach, multiple=step, tile=tile, batch=2)
+    torch.testing.assert_close(stitched, whole, rtol=0.0, atol=1e-5)
