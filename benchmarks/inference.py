@@ -39,9 +39,9 @@ from torch import Tensor, nn
 from pipeline.fusion import learned, pairnet
 from pipeline.fusion.corrected import Corrected
 from pipeline.fusion.evidence import contrast_of
+from pipeline.fusion.networks import tiles
 from pipeline.fusion.networks.refiner import Refiner
 from pipeline.fusion.networks.restoration import Restoration
-from pipeline.fusion.networks.tiles import apply
 from pipeline.fusion.networks.weights import cards, into, shipped
 from pipeline.fusion.options import CorrectedOptions, NetworkOptions, PairNetworkOptions
 from pipeline.fusion.realfusion import RealFusion
@@ -329,13 +329,13 @@ def compared(name: str, ways: Sequence[str], size: int, threads: int, rounds: in
     ]
 
 
-def cut(name: str, tiles: Sequence[int], batches: Sequence[int], size: int, threads: int, rounds: int) -> list[dict[str, Any]]:
+def cut(name: str, cores: Sequence[int], batches: Sequence[int], size: int, threads: int, rounds: int) -> list[dict[str, Any]]:
     """Measure tiles of a block: seconds per megapixel · band, memory, and pixels seen over pixels made."""
     torch.set_num_threads(threads)
     case = case_of(name, size)
     network = case.network.to(memory_format=torch.channels_last)
     found = []
-    for tile, batch in product(tiles, batches):
+    for tile, batch in product(cores, batches):
         if batch > len(case.inputs[0]):
             continue
         seen = []
@@ -345,7 +345,7 @@ def cut(name: str, tiles: Sequence[int], batches: Sequence[int], size: int, thre
             return as_tuple(network(*parts))
 
         def run(tile: int = tile, batch: int = batch, call: Callable[..., Any] = call) -> Any:
-            return apply(call, case.inputs, reach=network.reach, multiple=network.multiple, tile=tile, batch=batch)
+            return tiles.apply(call, case.inputs, reach=network.reach, multiple=network.multiple, tile=tile, batch=batch)
 
         _, peak = peak_of(run)
         share = sum(seen) / (len(case.inputs[-1]) * case.inputs[-1].shape[-1] * case.inputs[-1].shape[-2])
@@ -379,14 +379,10 @@ def shares(name: str, size: int) -> dict[str, Any]:
     parameters = {"contrast": contrast_of([block])}
     with torch.inference_mode():
         list(method.days(method.prepare(make_block(64, BANDS, 2), parameters, torch.device("cpu")), TARGETS[:2]))
-        names = {
-            "evidence": "evidence of the sides",
-            "told_of_references": "told of references",
-            "told_of_day": "told of the day",
-            "apply": "network",
-        }
+        names = {"evidence": "mosaics", "told_of_references": "told of references", "told_of_day": "told of the day"}
         patched = {attribute: timed(what, getattr(learned, attribute)) for attribute, what in names.items()}
-        with mock.patch.multiple(learned, **patched):
+        network = mock.patch.object(tiles, "_called", timed("network", tiles._called))
+        with network, mock.patch.multiple(learned, **patched):
             method.first = timed("first prediction", method.first)
             start = time.process_time()
             state = method.prepare(block, parameters, torch.device("cpu"))
