@@ -39,9 +39,11 @@ class Corrected(LearnedMethod[SmootherState]):
     def learnt(self, samples: Sequence[FusionInput]) -> dict[str, Any]:
         return self.smoother.estimate(samples)
 
-    def based_on(self, references: References, parameters: Mapping[str, Any], network: Corrector) -> tuple[Coarse, SmootherState]:
+    def based_on(
+        self, block: FusionInput, references: References, parameters: Mapping[str, Any], network: Corrector
+    ) -> tuple[Coarse, SmootherState]:
         own = {field.name: parameters[field.name] for field in fields(Parameters) if field.name in parameters}
-        return references.coarse_of, self.smoother.prepare(references.block, own, references.clear.device)
+        return references.coarse_of, self.smoother.prepare(block, own, references.clear.device)
 
     def first(self, state: LearnedState[SmootherState], given: Evidence, target: int) -> tuple[Tensor, Tensor, Tensor]:
         (day,) = self.smoother.days(state.prior, [target])

@@ -9,7 +9,7 @@ Everything is told band by band, in units of the contrast of the band, and as di
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,12 @@ _MEMORY = 20.0
 
 _CONTRAST = 0.1
 """Contrast of a band where none was learnt [reflectance]."""
+
+CELL = 8
+"""Fine pixels along the edge of the cells that networks learn on."""
+
+_SEEN = 0.75
+"""Share of a cell from which its fine image says what it is."""
 
 _PIXELS = 1 << 16
 """Pixels of a sample that the contrast is learnt from."""
@@ -220,6 +226,42 @@ def contrast_of(samples: Sequence[FusionInput]) -> list[float]:
                 limit = 5 * 1.4826 * off.median(dim=1, keepdim=True).values + 1e-6
                 spread, count = spread + torch.minimum(off, limit).square().sum(dim=1), count + values.shape[1]
     return [] if not count else [round(max(value, 1e-3), 5) for value in (spread / count).sqrt().tolist()]
+
+
+def offset_of(samples: Sequence[FusionInput]) -> list[float]:
+    """What the fine images of an area have more than the coarse series of their days, by band: the median over well seen cells.
+
+    Near zero where the series is in the radiometry of the fine images; MODIS as it is delivered is not.
+    """
+    found: list[Tensor] = []
+    for sample in samples:
+        for image, day in zip(sample.fine, sample.fine_days, strict=True):
+            place = day - sample.coarse_days[0] if sample.coarse_days else -1
+            if 0 <= place < len(sample.coarse_days):
+                mean, share = area_mean(image, sample.scale)
+                off = torch.where(share >= _SEEN, mean - sample.coarse[place], torch.nan).flatten(1)
+                found.append(off[:, torch.isfinite(off).all(dim=0)])
+    if not found or not sum(part.shape[1] for part in found):
+        return []
+    return [round(value, 5) for value in torch.cat(found, dim=1).median(dim=1).values.tolist()]
+
+
+def joined(block: FusionInput) -> FusionInput:
+    """The block on wider cells where its own are narrow, as many joined as divide it: networks know cells of `CELL` fine pixels."""
+    rows, cols = block.coarse.shape[-2:]
+    most = CELL // block.scale
+    join = max((count for count in range(1, most + 1) if not (rows % count or cols % count)), default=1)
+    if join == 1:
+        return block
+
+    def wide(planes: Tensor) -> Tensor:
+        return area_mean(planes, join)[0]
+
+    origin = (block.origin[0] // join, block.origin[1] // join)
+    layers = {name: wide(layer) for name, layer in block.coarse_layers.items()}
+    return replace(
+        block, coarse=wide(block.coarse), coarse_std=wide(block.coarse_std), coarse_layers=layers, scale=block.scale * join, origin=origin
+    )
 
 
 def contrast_in(parameters: Mapping[str, Any], like: Tensor) -> Tensor:

@@ -12,10 +12,22 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import ConfigurationError
-from pipeline.fusion.evidence import Coarse, Evidence, Side, Sides, contrast_in, contrast_of, evidence, told_of_day, told_of_references
+from pipeline.fusion.evidence import (
+    Coarse,
+    Evidence,
+    Side,
+    Sides,
+    contrast_in,
+    contrast_of,
+    evidence,
+    joined,
+    offset_of,
+    told_of_day,
+    told_of_references,
+)
 from pipeline.fusion.interface import DayPrediction, FusionInput
 from pipeline.fusion.networks.refiner import Corrector
-from pipeline.fusion.networks.tiles import apply
+from pipeline.fusion.networks.tiles import apply_to_any
 from pipeline.fusion.networks.weights import Weights, into, load, shipped
 from pipeline.fusion.options import COARSE_LOOK, NetworkOptions
 from pipeline.fusion.references import References
@@ -138,7 +150,9 @@ class LearnedMethod(ABC, Generic[Prior]):
         """Parameters of the first prediction."""
 
     @abstractmethod
-    def based_on(self, references: References, parameters: Mapping[str, Any], network: Corrector) -> tuple[Coarse, Prior]:
+    def based_on(
+        self, block: FusionInput, references: References, parameters: Mapping[str, Any], network: Corrector
+    ) -> tuple[Coarse, Prior]:
         """The coarse series that the network is told of, and what first predictions are made from."""
 
     @abstractmethod
@@ -157,19 +171,25 @@ class LearnedMethod(ABC, Generic[Prior]):
         return self._weights
 
     def estimate(self, samples: Sequence[FusionInput]) -> dict[str, Any]:
-        """Learn the contrast of the bands and how large σ has to be, and name the weights."""
-        known = {**self.learnt(samples), "contrast": contrast_of(samples), **named(self._loaded())}
+        """Learn the contrast of the bands, what the coarse lacks of them, and how large σ has to be; name the weights."""
+        known = {**self.learnt(samples), "contrast": contrast_of(samples), "offset": offset_of(samples), **named(self._loaded())}
         with torch.inference_mode():
             scale = self._calibration(samples, known)
         return {**known, **({"sigma": scale} if scale else {})}
 
     def prepare(self, block: FusionInput, parameters: Mapping[str, Any], device: torch.device) -> State[Prior]:
-        references = References.of(block, device, parameters)
+        references = References.of(joined(block), device, parameters)
         checked(self._loaded(), parameters)
         assert self._network is not None
         network = self._network.to(device)
         like = references.block.coarse
-        coarse, prior = self.based_on(references, parameters, network)
+        series, prior = self.based_on(block, references, parameters, network)
+        offset = like.new_tensor(parameters.get("offset") or [0.0] * like.shape[1])[:, None, None]
+
+        def coarse(day: int) -> tuple[Tensor, Tensor]:
+            mean, std = series(day)
+            return mean + offset, std
+
         scale = like.new_tensor(parameters.get("sigma", [1.0] * like.shape[1]))
         return State(references, contrast_in(parameters, like), scale, coarse, Sides(references, coarse), prior, network)
 
@@ -197,10 +217,10 @@ class LearnedMethod(ABC, Generic[Prior]):
         sides = told.given.before, told.given.after
         if state.encoded is None or state.encoded[0] is not sides[0] or state.encoded[1] is not sides[1]:
             state.encoded = None  # Not two at a time.
-            (features,) = apply(refiner.encode, [told.references], reach=2, multiple=refiner.multiple, tile=_TILE, batch=_BATCH)
+            (features,) = apply_to_any(refiner.encode, [told.references], reach=2, multiple=refiner.multiple, tile=_TILE, batch=_BATCH)
             state.encoded = (*sides, features)
         inputs = [state.encoded[2], told.day]
-        correction, factor = apply(refiner, inputs, reach=refiner.reach, multiple=refiner.multiple, tile=_TILE, batch=_BATCH)
+        correction, factor = apply_to_any(refiner, inputs, reach=refiner.reach, multiple=refiner.multiple, tile=_TILE, batch=_BATCH)
         return correction, factor
 
     def _calibration(self, samples: Sequence[FusionInput], known: Mapping[str, Any]) -> list[float]:

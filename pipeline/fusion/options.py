@@ -227,13 +227,18 @@ class NetworkOptions(MethodOptions):
         return self.days, self.days
 
     def halo(self) -> float:
-        return 2400.0
+        # The network 48 pixels of 30 m, what it is told of cells 32, their restoration 24.
+        return 3120.0
 
 
 class CorrectedOptions(NetworkOptions):
     """Options of the smoother corrected by a network."""
 
     days: int = Field(default=144, ge=SMOOTHER_PART, le=400, description="days before and after a target that are looked at")
+
+    def halo(self) -> float:
+        # The network 48 pixels of 30 m, what it is told of cells 32, the smoother 10.
+        return 2880.0
 
 
 class PairNetworkOptions(PairOptions):
@@ -242,4 +247,5 @@ class PairNetworkOptions(PairOptions):
     weights: str = Field(default="", description="file of weights (safetensors, its card beside it); those shipped by default")
 
     def halo(self) -> float:
-        return 3840.0
+        # As far as the one that looks farthest does, 153 pixels of 30 m, and what it is told of cells.
+        return 5040.0

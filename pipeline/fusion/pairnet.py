@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.fusion.interface import FusionInput
 from pipeline.fusion.learned import checked, named, weights_of
-from pipeline.fusion.networks.tiles import apply
+from pipeline.fusion.networks.tiles import apply_to_any
 from pipeline.fusion.networks.weights import Weights, into
 from pipeline.fusion.options import PairNetworkOptions
 from pipeline.fusion.pairs import Pair, PairMethod, State
@@ -97,7 +97,7 @@ class PairNetwork(PairMethod[Told]):
             return (network(fine, then, now),)
 
         inputs = [analysis.fine[None, :, places], analysis.then[None, :, places], now[None, places]]
-        (made,) = apply(run, inputs, reach=network.reach, multiple=network.multiple, tile=_tile(network), batch=_BATCH)
+        (made,) = apply_to_any(run, inputs, reach=network.reach, multiple=network.multiple, tile=_tile(network), batch=_BATCH)
         return made[0, [places.index(band) for band in range(len(now))]]
 
     def _loaded(self) -> Any:

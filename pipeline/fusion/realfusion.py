@@ -86,7 +86,9 @@ class RealFusion(LearnedMethod[None]):
     def learnt(self, samples: Sequence[FusionInput]) -> dict[str, Any]:
         return {}
 
-    def based_on(self, references: References, parameters: Mapping[str, Any], network: Corrector) -> tuple[Coarse, None]:
+    def based_on(
+        self, block: FusionInput, references: References, parameters: Mapping[str, Any], network: Corrector
+    ) -> tuple[Coarse, None]:
         assert isinstance(network, RealFusionNetwork)
         return Restored(references, contrast_in(parameters, references.block.coarse), network.restoration), None
 

@@ -22,7 +22,7 @@ from pipeline.fusion.networks.adversarial import PatchDiscriminator, ScalesDiscr
 from pipeline.fusion.networks.refiner import Corrector
 from pipeline.fusion.pairnet import PairNetwork, slots, told_of_pairs
 from pipeline.fusion.pairs import pair_of
-from pipeline.fusion.realfusion import RealFusion, RealFusionNetwork
+from pipeline.fusion.realfusion import RealFusion, RealFusionNetwork, Restored
 from pipeline.fusion.references import References
 from pipeline.fusion.registry import class_of, options_of
 from pipeline.operators.resample import area_mean, lift
@@ -143,7 +143,7 @@ class CellStage(Stage):
         cells, share = area_mean(sample.truth, block.scale)
         mask = torch.isfinite(cells) & torch.isfinite(mean) & (share >= self.least_share)
         unit = state.contrast[:, None, None].expand_as(mean)
-        told = state.coarse.told(sample.target)  # type: ignore[attr-defined]
+        told = Restored(state.references, state.contrast, self._restoration).told(sample.target)
         return _batch([told], mean, unit, std, cells, mask, mean)
 
     def predicted(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import LandfuseError
-from pipeline.fusion.networks.tiles import apply
+from pipeline.fusion.networks.tiles import apply, apply_to_any
 
 
 class Plain(nn.Module):
@@ -177,3 +177,12 @@ def test_sizes_that_no_pooling_divides_are_refused(height, tile):
 def test_inputs_of_other_ground_are_refused():
     with pytest.raises(LandfuseError, match="2 of 32 × 32, 2 of 28 × 32"):
         apply(Lifting(), [torch.rand(2, 3, 2, 32, 32), torch.rand(2, 1, 7, 8)], reach=8, multiple=1, tile=16, batch=1, scale_factors=[1, 4])
+
+
+def test_an_image_of_any_size_is_answered_as_if_its_last_rows_went_on():
+    network = UNet()
+    image = torch.rand(2, 2, 30, 37)
+    (found,) = apply_to_any(network, [image], reach=network.reach, multiple=network.multiple, tile=32, batch=2)
+    wide = torch.nn.functional.pad(image, (0, 3, 0, 2), mode="replicate")
+    with torch.inference_mode():
+        torch.testing.assert_close(found, network(wide)[..., :30, :37], atol=1e-5, rtol=0)

@@ -111,6 +111,21 @@ def apply(
     return stitched
 
 
+def apply_to_any(
+    call: Callable[..., Tensor | tuple[Tensor, ...]], inputs: Sequence[Tensor], *, reach: int, multiple: int, tile: int, batch: int
+) -> tuple[Tensor, ...]:
+    """As `apply`, for images of any height and width: the last row and column are repeated up to whole multiples, and cut off again.
+
+    Blocks of a run are whole coarse cells and need none of it.
+    """
+    height, width = inputs[0].shape[-2:]
+    rows, cols = (torch.arange(-(-size // multiple) * multiple).clamp(max=size - 1) for size in (height, width))
+    if len(rows) != height or len(cols) != width:
+        inputs = [part.index_select(-2, rows.to(part.device)).index_select(-1, cols.to(part.device)) for part in inputs]
+    made = apply(call, inputs, reach=reach, multiple=multiple, tile=tile, batch=batch)
+    return tuple(part[..., :height, :width] for part in made)
+
+
 def _extent(inputs: Sequence[Tensor], factors: Sequence[int]) -> tuple[int, int, int]:
     extents = [(len(value), value.shape[-2] * factor, value.shape[-1] * factor) for value, factor in zip(inputs, factors, strict=True)]
     if len(set(extents)) > 1:
