@@ -130,7 +130,7 @@ NETWORK = ("network", "stage", "parameters", "multiply-adds", "RMSE", "control",
 NETWORK_LEGEND = (
     "Multiply-adds: for a fine pixel of six bands, with as many pairs as it takes. RMSE of the shipped weights on simulated places for "
     "tuning, by which they were chosen, so it flatters. Control: on the same samples, for restoration the series restored in time, "
-    "otherwise the nearest observations moved by the coarse change. Skill: 1 − RMSE / control."
+    "otherwise the nearest observations moved by the coarse change. Skill: 1 − the geometric mean over images of RMSE / control."
 )
 
 NO_WEIGHTS = "no weights: landfuse train"
@@ -148,7 +148,7 @@ def network_rows(name: str) -> Iterator[list[str]]:
         yield [name, NO_WEIGHTS, *[_UNKNOWN] * (len(NETWORK) - 2)]
         return
     size = [amount(card.get(key)) for key in ("parameters", "multiply_adds")]
-    for number, (stage, figures) in enumerate(card["scores"].items()):
+    for number, (stage, figures) in enumerate(card.get("scores", {}).items()):
         reached = [f"{figures[key]:.4f}" if key in figures else _UNKNOWN for key in ("rmse", "control")]
         skill = percent(figures["skill"]) if "skill" in figures else _UNKNOWN
         yield [name if not number else "", stage, *(size if not number else ["", ""]), *reached, skill]

@@ -26,6 +26,9 @@ from pipeline.training.trainees import Batch, Stage
 
 Progress = Callable[[str, int, int], None]
 
+_TINY = 1e-8
+"""Mean square error below which images do not count by their ratio [reflectance²]."""
+
 
 @dataclass(frozen=True)
 class Learnt:
@@ -36,7 +39,7 @@ class Learnt:
     state : dict
         The weights that did best on tune data.
     skill : float
-        1 − RMSE / RMSE of the control, there.
+        1 − the geometric mean over images of RMSE / RMSE of the control, there.
     start, rmse, control : float
         RMSE on tune data of the weights it began with, of those that did best, and of the control [reflectance].
     steps : int
@@ -170,24 +173,36 @@ def _backward(stage: Stage, batch: Batch, device: torch.device, parts: int) -> t
 
 
 def _look(stage: Stage, network: nn.Module, tune: Sequence[Batch], device: torch.device, step: int) -> dict[str, float]:
-    """RMSE on tune data with the averaged weights, beside the control's."""
+    """RMSE on tune data with the averaged weights, beside the control's.
+
+    In the skill every image counts alike: a few of melting snow have most of the pooled error, and would choose alone.
+    """
     learning = _copy(stage.network)
     stage.network.load_state_dict(_copy(network))
     stage.network.eval()
-    error, control, count, within = 0.0, 0.0, 0.0, 0.0
+    errors, controls, counts, within = [], [], [], 0.0
     with torch.inference_mode():
         for batch in tune:
             moved = batch.to(device)
             predicted, log_std = stage.predicted(moved)
-            off = (predicted - moved.truth) * moved.mask
-            error += float(off.double().square().sum())
-            control += float(((moved.control - moved.truth) * moved.mask).double().square().sum())
-            count += float(moved.mask.sum())
+            off, other = ((values - moved.truth) * moved.mask for values in (predicted, moved.control))
+            errors.append(off.double().square().flatten(1).sum(dim=1).cpu())
+            controls.append(other.double().square().flatten(1).sum(dim=1).cpu())
+            counts.append(moved.mask.double().flatten(1).sum(dim=1).cpu())
             if log_std is not None:
                 within += float(((off.abs() <= log_std.exp()) * moved.mask).sum())
     stage.network.load_state_dict(learning)
-    rmse, other = math.sqrt(error / max(count, 1)), math.sqrt(control / max(count, 1))
-    return {"step": float(step), "rmse": rmse, "control": other, "skill": 1 - rmse / max(other, 1e-9), "within": within / max(count, 1)}
+    error, control, count = torch.cat(errors), torch.cat(controls), torch.cat(counts)
+    seen = (count > 0) & (control > 0)
+    ratio = 0.5 * ((error[seen] + _TINY * count[seen]) / (control[seen] + _TINY * count[seen])).log().mean()
+    total = max(float(count.sum()), 1.0)
+    return {
+        "step": float(step),
+        "rmse": math.sqrt(float(error.sum()) / total),
+        "control": math.sqrt(float(control.sum()) / total),
+        "skill": 1 - math.exp(float(ratio)),
+        "within": within / total,
+    }
 
 
 def _tired(history: Sequence[dict[str, float]], patience: int) -> bool:
