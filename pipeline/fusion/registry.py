@@ -14,12 +14,15 @@ from pipeline.errors import ConfigurationError
 from pipeline.fusion.interface import Method, MethodSpec
 from pipeline.fusion.options import (
     ControlOptions,
+    CorrectedOptions,
     EfastOptions,
     EstarfmOptions,
     FitFcOptions,
     FsdafOptions,
     HarmonicOptions,
+    NetworkOptions,
     ObjectOptions,
+    PairNetworkOptions,
     ResidualOptions,
     RobotOptions,
     SmootherOptions,
@@ -33,6 +36,7 @@ ENTRY_POINTS = "landfuse.methods"
 
 _FINE = frozenset({"references"})
 _COARSE = frozenset({"coarse"})
+_LEARNED = _FINE | _COARSE | {"training"}
 _CONTROLS = "pipeline.fusion.controls"
 
 _BUILT_IN = (
@@ -127,6 +131,62 @@ _BUILT_IN = (
         target="pipeline.fusion.vsdf:Vsdf",
         options=VsdfOptions,
     ),
+    MethodSpec(
+        name="realfusion",
+        title="a network restores the coarse series, another puts the detail of possibly clouded images on it",
+        source="after Guo, Li, Gao, Gao et al. 2025, RSE 321, 114689",
+        target="pipeline.fusion.realfusion:RealFusion",
+        options=NetworkOptions,
+        needs=_LEARNED | {"ndvi_median", "coarse_layers"},
+    ),
+    MethodSpec(
+        name="corrected",
+        title="the smoother, corrected by a network",
+        source="residual learning (He, Zhang, Ren & Sun 2016) on the smoother",
+        target="pipeline.fusion.corrected:Corrected",
+        options=CorrectedOptions,
+        needs=_LEARNED | {"ndvi_median"},
+    ),
+    MethodSpec(
+        name="biastf",
+        title="coarse change and the bias between the sensors, a network for each",
+        source="Li, Li, He, Chen & Plaza 2020, Sci. China Inf. Sci. 63, 140302",
+        target="pipeline.fusion.pairnet:BiaStf",
+        options=PairNetworkOptions,
+        needs=_LEARNED,
+    ),
+    MethodSpec(
+        name="stfdcnn",
+        title="a network from coarse to averaged fine, a second for resolution, and the detail of the pairs",
+        source="Song, Liu, Wang, Hang & Huang 2018, IEEE JSTARS 11, 821–829",
+        target="pipeline.fusion.pairnet:Stfdcnn",
+        options=PairNetworkOptions,
+        needs=_LEARNED,
+    ),
+    MethodSpec(
+        name="edcstfn",
+        title="encoders of the fine image and of the coarse change, one decoder",
+        source="Tan, Di, Zhang, Guo & Gao 2019, Remote Sensing 11, 2898",
+        target="pipeline.fusion.pairnet:Edcstfn",
+        options=PairNetworkOptions,
+        needs=_LEARNED,
+    ),
+    MethodSpec(
+        name="ganstfm",
+        title="any fine image and the coarse of the day, through paired residual blocks",
+        source="Tan, Gao, Li & Jiang 2022, TGRS 60, 5601413",
+        target="pipeline.fusion.pairnet:GanStfm",
+        options=PairNetworkOptions,
+        needs=_LEARNED,
+    ),
+    MethodSpec(
+        name="mlffgan",
+        title="features of the fine image in the style of the coarse one, at five levels",
+        source="Song, Liu, Li, Wang, Zhang, He, Chen & Liu 2022, TGRS 60, 4410816",
+        target="pipeline.fusion.pairnet:MlffGan",
+        options=PairNetworkOptions,
+        needs=_LEARNED,
+    ),
     MethodSpec("nearest", "the nearest clear observation", "control", f"{_CONTROLS}:Nearest", ControlOptions, _FINE, True),
     MethodSpec("linear", "linear in time between clear observations", "control", f"{_CONTROLS}:Linear", ControlOptions, _FINE, True),
     MethodSpec("harmonic", "annual harmonics, shrunk to the mean", "control", f"{_CONTROLS}:Harmonic", HarmonicOptions, _FINE, True),
@@ -206,5 +266,16 @@ def build(name: str, options: Mapping[str, Any]) -> Method:
         As `options_of`.
     """
     checked = options_of(name, options)
+    return class_of(name)(checked)
+
+
+def class_of(name: str) -> Any:
+    """The class of a method; this imports torch.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no method of that name.
+    """
     module, _, attribute = spec_of(name).target.partition(":")
-    return getattr(import_module(module), attribute)(checked)
+    return getattr(import_module(module), attribute)
