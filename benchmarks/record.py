@@ -27,6 +27,9 @@ from pipeline.fusion.registry import specs
 def with_scores(known: Record, folders: Sequence[Path]) -> Record:
     """A record with the scores of assessments in place of its own.
 
+    Experiments that are not given stay. So do methods that an experiment was not given for, as long as its best control, and with it what
+    methods saw, is the same as it was.
+
     Raises
     ------
     SystemExit
@@ -41,11 +44,23 @@ def with_scores(known: Record, folders: Sequence[Path]) -> Record:
     tests = {name: document for name, document in documents.items() if document["experiment"]["role"] == "test"}
     if not tests:
         raise SystemExit(f"no */experiment.json of a test in {', '.join(map(str, folders))}: give what landfuse assess --out made")
+    new = [score for name, document in tests.items() for score in scores_of(found[name].parent, document)]
+    made = {(score.experiment, score.label) for score in new}
+    controls = {score.experiment: (score.control, score.control_rmse) for score in new}
+    old = [
+        score
+        for score in known.scores
+        if (score.experiment, score.label) not in made
+        and controls.get(score.experiment, (score.control, score.control_rmse)) == (score.control, score.control_rmse)
+    ]
     return replace(
         known,
-        titles={name: document["experiment"]["title"] for name, document in tests.items()},
-        scores=tuple(score for name, document in tests.items() for score in scores_of(found[name].parent, document)),
-        failed={name: document["failed"] for name, document in tests.items() if document["failed"]},
+        titles={**known.titles, **{name: document["experiment"]["title"] for name, document in tests.items()}},
+        scores=tuple(sorted([*new, *old], key=lambda score: (score.experiment, score.rmse))),
+        failed={
+            **{name: failed for name, failed in known.failed.items() if name not in tests},
+            **{name: document["failed"] for name, document in tests.items() if document["failed"]},
+        },
     )
 
 

@@ -253,3 +253,15 @@ def test_throughput_becomes_cost(writer: ModuleType, tmp_path: Path) -> None:
     assert made.costs == {"starfm": Cost(4.0, 0.5, 512, "1000 × 1000 × 6")}
     assert made.machine.startswith("a machine, torch 2.9, ")
     assert made.scores == (LOST,)
+
+
+def test_what_is_not_given_stays_as_long_as_methods_saw_the_same(writer: ModuleType, tmp_path: Path) -> None:
+    left_by_assess(tmp_path / "one" / "cia-two-pairs")
+    known = writer.with_scores(Record(), [tmp_path / "one"])
+    one = known.scores[0]
+    other, elsewhere = replace(one, label="starfm", method="starfm"), replace(one, experiment="boreas-one-pair")
+    stale = replace(other, control_rmse=0.007)
+    kept = writer.with_scores(replace(known, scores=(*known.scores, other, elsewhere)), [tmp_path / "one"])
+    assert other in kept.scores
+    assert elsewhere in kept.scores
+    assert stale not in writer.with_scores(replace(known, scores=(*known.scores, stale)), [tmp_path / "one"]).scores
