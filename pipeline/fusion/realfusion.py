@@ -26,6 +26,9 @@ from pipeline.fusion.withheld import gap_between
 _NEAR, _FAR = 0.2, 0.6
 """σ of the first prediction beside an observation and far from any, in units of the contrast."""
 
+_USUAL = 1.0
+"""Contrasts up to which a change of the coarse is usual; beyond, the restoration network counts for less, with the square."""
+
 _MEMORY = 30.0
 """e-folding time of what an observation says [days]."""
 
@@ -60,8 +63,11 @@ class Restored:
         """Mean and std (B, Y, X) of a day; NaN = unknown."""
         if day not in self.made:
             mean, std = self.references.coarse_of(day)
-            correction, factor = self.network(self.told(day))
-            self.made[day] = mean + correction * self.contrast[:, None, None], std * factor.exp()
+            told = self.told(day)
+            correction, factor = self.network(told)
+            # What it hardly ever saw, such as days of melting snow, the network leaves alone.
+            usual = (_USUAL / told.abs().amax(dim=1).clamp(min=_USUAL)).square()
+            self.made[day] = mean + correction * usual * self.contrast[:, None, None], std * (factor * usual).exp()
         return self.made[day]
 
     def told(self, day: int) -> Tensor:
