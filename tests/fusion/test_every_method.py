@@ -124,7 +124,9 @@ def test_without_a_reference_the_coarse_speaks(name, world):
         assert torch.isfinite(day.mean).all()
         assert torch.isfinite(day.std).all()
         assert (day.source == int(Provenance.EXTRAPOLATED)).all()
-        torch.testing.assert_close(day.mean, lift(block.coarse[TARGETS[0] - FIRST], block.scale))
+        # A network may correct what it says, by little.
+        near = {"atol": 0.05, "rtol": 0.0} if "training" in spec_of(name).needs else {}
+        torch.testing.assert_close(day.mean, lift(block.coarse[TARGETS[0] - FIRST], block.scale), **near)
 
 
 @every_method_in_the_full_suite
