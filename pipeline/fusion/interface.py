@@ -89,6 +89,18 @@ class FusionInput:
             coarse_layers={name: layer[coarse] for name, layer in self.coarse_layers.items()},
         )
 
+    def only(self, images: Sequence[int]) -> FusionInput:
+        """The block with those of its fine images only that the indices name; copies them."""
+        kept = list(images)
+        return replace(
+            self,
+            fine=self.fine[kept],
+            fine_days=tuple(self.fine_days[index] for index in kept),
+            fine_std=self.fine_std[kept],
+            fine_doubt=None if self.fine_doubt is None else self.fine_doubt[kept],
+            fine_surface=None if self.fine_surface is None else self.fine_surface[kept],
+        )
+
     def asked(self, needs: Collection[str]) -> FusionInput:
         """The block with those of the extra layers only that a method needs, as `MethodSpec.needs` names them."""
         layers = {name: layer for name, layer in self.layers.items() if name in needs}

@@ -31,7 +31,7 @@ from pipeline.fusion.networks.tiles import apply_to_any
 from pipeline.fusion.networks.weights import Weights, into, load, shipped
 from pipeline.fusion.options import COARSE_LOOK, NetworkOptions
 from pipeline.fusion.references import References
-from pipeline.fusion.withheld import withheld_images
+from pipeline.fusion.withheld import ONE_SIGMA, sigma_factor, withheld_images
 
 Prior = TypeVar("Prior")
 
@@ -42,7 +42,7 @@ Measured by `benchmarks/inference.py`: halos cost more than small tiles save in 
 """
 
 _MIN_IMAGES = 4
-_ONE_SIGMA = 0.683
+"""Images below which σ is left as it is."""
 
 
 def weights_of(name: str, path: str) -> Weights:
@@ -241,11 +241,6 @@ class LearnedMethod(ABC, Generic[Prior]):
         error, std, noise = (torch.cat(parts, dim=1) for parts in zip(*errors, strict=True))
         # At most half of the best predicted errors is noise of the withheld images themselves.
         best = std.mean(dim=0) <= std.mean(dim=0).quantile(0.125)
-        typical = error[:, best].abs().quantile(_ONE_SIGMA, dim=1, keepdim=True)
+        typical = error[:, best].abs().quantile(ONE_SIGMA, dim=1, keepdim=True)
         variance = torch.minimum(noise.square(), typical.square() / 2)
-        low, high = error.new_full((len(error), 1), 0.1), error.new_full((len(error), 1), 10.0)
-        for _ in range(30):
-            middle = (low * high).sqrt()
-            share = (error.square() <= middle.square() * std.square() + variance).double().mean(dim=1, keepdim=True)
-            low, high = torch.where(share < _ONE_SIGMA, middle, low), torch.where(share < _ONE_SIGMA, high, middle)
-        return [round(value, 4) for value in (low * high).sqrt().flatten().tolist()]
+        return [round(value, 4) for value in sigma_factor(error.square(), std.square(), variance).flatten().tolist()]

@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline.fusion.interface import FusionInput
 from pipeline.fusion.references import References
 from pipeline.fusion.smoother import Parameters, Smoother, bare_precision, calibrated, condition
+from pipeline.fusion.withheld import ONE_SIGMA, sigma_factor
 from pipeline.operators.resample import lift
 
 _PIXELS = 1024
@@ -34,8 +35,6 @@ _WORTH = 0.004
 
 _MEDIAN_CHI2 = 0.455
 """Median of the square of a standard normal variable."""
-
-_ONE_SIGMA = 0.683
 
 _PARTS = 8
 """Parts of the left-out values, from the best predicted ones to the worst, that the power of the std is read off."""
@@ -219,7 +218,7 @@ def _calibrated(known: Parameters, series: Sequence[Series]) -> Parameters:
     square = (left.error / process).square()
     variance = left.variance.mean(dim=0)
     parts = variance.argsort().chunk(_PARTS)
-    typical = [square[:, part].quantile(_ONE_SIGMA, dim=1, keepdim=True) for part in parts]
+    typical = [square[:, part].quantile(ONE_SIGMA, dim=1, keepdim=True) for part in parts]
     stated = (torch.stack([one.measured for one in series]).mean(dim=0)[:, None] / process).square()
     noise = torch.minimum(typical[0] / 2, stated)
     means, needed = [], []
@@ -231,13 +230,7 @@ def _calibrated(known: Parameters, series: Sequence[Series]) -> Parameters:
     power = _slope(means, needed) - 1.0 if len(means) >= 4 else 0.0
     known = replace(known, std_power=max(min(power, 0.2), -0.7))
     inner = calibrated(left.variance, known.std_power)
-    # The factor f of f² · variance + noise: found where the share of errors within σ is that of a normal distribution.
-    low, high = inner.new_full((len(square), 1), 0.1), inner.new_full((len(square), 1), 10.0)
-    for _ in range(30):
-        middle = (low * high).sqrt()
-        share = (square <= middle.square() * inner + noise).double().mean(dim=1, keepdim=True)
-        low, high = torch.where(share < _ONE_SIGMA, middle, low), torch.where(share < _ONE_SIGMA, high, middle)
-    return replace(known, std_scale=tuple(float(value) for value in (low * high).sqrt().flatten()))
+    return replace(known, std_scale=tuple(float(value) for value in sigma_factor(square, inner, noise).flatten()))
 
 
 def _slope(x: Sequence[float], y: Sequence[float]) -> float:

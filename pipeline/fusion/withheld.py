@@ -22,6 +22,9 @@ _IMAGES = 12
 _PIXELS = 1 << 14
 """Pixels of a sample that are looked at in each of them."""
 
+ONE_SIGMA = 0.683
+"""Share of normal errors within 1 σ."""
+
 _FEW = 4
 """Images below which nothing is learnt of the coarse: they cannot tell what is usual from what was the case on one day."""
 
@@ -194,6 +197,31 @@ def fitted(errors: Tensor, terms: Tensor, few: bool = False) -> Tensor:
         found = non_negative(gram, right, usable, found)
         variance = torch.einsum("ib,ibn->bn", found, terms).clamp(min=_LEAST)
     return found.T
+
+
+def sigma_factor(square: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
+    """The factor f of σ with which as many errors lie within √(f² · variance + noise) as of a normal distribution within 1 σ.
+
+    Parameters
+    ----------
+    square : Tensor, (B, n)
+        Squared errors against what was withheld.
+    variance : Tensor, broadcast to (B, n)
+        Stated variance of the predictions.
+    noise : Tensor, broadcast to (B, n)
+        Variance of what was withheld.
+
+    Returns
+    -------
+    Tensor, (B, 1)
+        Between 0.1 and 10.
+    """
+    low, high = square.new_full((len(square), 1), 0.1), square.new_full((len(square), 1), 10.0)
+    for _ in range(30):
+        middle = (low * high).sqrt()
+        share = (square <= middle.square() * variance + noise).double().mean(dim=1, keepdim=True)
+        low, high = torch.where(share < ONE_SIGMA, middle, low), torch.where(share < ONE_SIGMA, high, middle)
+    return (low * high).sqrt()
 
 
 def without_missed_clouds(errors: Tensor) -> Tensor:

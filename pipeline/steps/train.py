@@ -91,7 +91,7 @@ def train_on_area(area: Area, name: str, adapt: bool, folder: Path, budget: floa
     kept = set(days[TUNE_FIRST::TUNE_EVERY])
     places, tune = [], []
     for number, block in enumerate(blocks):
-        left = _without(block, kept)
+        left = block.only([index for index, day in enumerate(block.fine_days) if day not in kept])
         mine = tuple(day for day in days if day not in kept and day in left.fine_days)
         place = observed_place(f"{area.name} {number + 1}", left, mine)
         places.append(place)
@@ -142,19 +142,6 @@ def observed(area: Area, progress: Progress) -> list[FusionInput]:
         found.append(block)
         progress("reading", done + 1, len(windows))
     return found
-
-
-def _without(block: FusionInput, days: set[int]) -> FusionInput:
-    """The block without the images of some days."""
-    kept = [index for index, day in enumerate(block.fine_days) if day not in days]
-    return replace(
-        block,
-        fine=block.fine[kept],
-        fine_days=tuple(block.fine_days[index] for index in kept),
-        fine_std=block.fine_std[kept],
-        fine_doubt=None if block.fine_doubt is None else block.fine_doubt[kept],
-        fine_surface=None if block.fine_surface is None else block.fine_surface[kept],
-    )
 
 
 def _clear(block: FusionInput) -> dict[int, float]:

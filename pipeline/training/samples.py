@@ -139,14 +139,9 @@ _SCAN_GAPS = np.arange(200) % 200 < 36
 def _cut(block: FusionInput, kept: list[int], target: int, cells: Window) -> FusionInput:
     """A window of a block around a target with some of its images; images and series are copied."""
     first, last = target - _COARSE - block.coarse_days[0], target + _COARSE + 1 - block.coarse_days[0]
-    series, part = slice(max(first, 0), last), block.window(cells)
+    series, part = slice(max(first, 0), last), block.window(cells).only(kept)
     return replace(
         part,
-        fine=part.fine[kept],
-        fine_days=tuple(block.fine_days[index] for index in kept),
-        fine_std=block.fine_std[kept],
-        fine_doubt=None if part.fine_doubt is None else part.fine_doubt[kept],
-        fine_surface=None if part.fine_surface is None else part.fine_surface[kept],
         coarse=part.coarse[series].clone(),
         coarse_std=part.coarse_std[series].clone(),
         coarse_days=block.coarse_days[series],
